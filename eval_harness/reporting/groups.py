@@ -1,0 +1,163 @@
+"""Which runs may stand side by side: grouped by what must be equal, then by model, then by seed."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval_harness.reporting.numbers import words
+from eval_harness.results import RunResult, summarise
+from eval_harness.statistics import SeedSummary, aggregate_seeds
+
+
+# Fields of a training run that are a setting of the comparison, or noise, and so never tell two models apart.
+_NOT_OF_THE_MODEL = {"task", "task_version", "format", "bos", "train_length", "seed"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is equal for all numbers of one table: the task, how it is asked, and the lengths."""
+
+    task: str
+    task_version: int
+    format: str
+    bos: bool
+    decoding: str
+    train_length: int
+    factor: float | None
+    examples: int
+    lengths: tuple[int, ...]
+
+    @property
+    def tested(self) -> str:
+        """The tested range in words: "up to 5 L" under the protocol, else the greatest length."""
+        return f"up to {self.factor:g} L" if self.factor else f"up to {self.lengths[-1]}"
+
+    @property
+    def heading(self) -> str:
+        """All of it in one line."""
+        version = f" (version {self.task_version})" if self.task_version > 1 else ""
+        return ", ".join(
+            [
+                f"{self.task}{version}",
+                f"{words(self.format)} format",
+                "with <bos>" if self.bos else "without <bos>",
+                f"{words(self.decoding)} decoding",
+                f"L = {self.train_length}",
+                f"tested {self.tested}",
+                f"{self.examples} examples per length",
+            ]
+        )
+
+
+def setting_of(result: RunResult) -> Setting:
+    """The setting of one evaluated run."""
+    cell = result.cell
+    return Setting(
+        task=cell["task"],
+        task_version=result.training["task_version"],
+        format=cell["format"],
+        bos=cell["bos"],
+        decoding=cell["decoding"],
+        train_length=result.training["train_length"],
+        factor=cell["factor"],
+        examples=cell["examples"],
+        lengths=tuple(row["length"] for row in result.lengths),
+    )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one model that differ in their seed alone, by seed."""
+
+    label: str
+    """The model's name, and what sets it apart where the name alone does not."""
+    condition: str
+    """Mask and position ids: never mixed without a heading."""
+    results: list[RunResult]
+    summaries: list[dict[str, Any]]
+    seeds: SeedSummary
+
+
+@dataclass(frozen=True)
+class Group:
+    """All arms under one setting, the one that reaches furthest first."""
+
+    setting: Setting
+    arms: list[Arm]
+
+    @property
+    def results(self) -> list[RunResult]:
+        """The runs of all arms."""
+        return [result for arm in self.arms for result in arm.results]
+
+    @property
+    def conditions(self) -> list[str]:
+        """The distinct conditions of its arms, in the arms' order."""
+        return list(dict.fromkeys(arm.condition for arm in self.arms))
+
+
+def group_results(results: Iterable[RunResult]) -> list[Group]:
+    """Groups evaluated runs by setting and, within one, by everything about the training but the seed."""
+    by_setting: dict[Setting, list[RunResult]] = defaultdict(list)
+    for result in results:
+        by_setting[setting_of(result)].append(result)
+    keys = sorted(by_setting, key=lambda s: (s.task, s.format, s.bos, s.decoding, s.train_length, s.lengths))
+    return [Group(key, _arms(by_setting[key])) for key in keys]
+
+
+def _arms(results: Sequence[RunResult]) -> list[Arm]:
+    by_model: dict[str, list[RunResult]] = defaultdict(list)
+    for result in results:
+        by_model[json.dumps(_flat(_model_fields(result)), sort_keys=True, default=str)].append(result)
+    runs = [sorted(found, key=lambda r: r.training["seed"]) for found in by_model.values()]
+    labels = _labels([found[0] for found in runs])
+    return sorted((_arm(label, found) for label, found in zip(labels, runs, strict=True)), key=_furthest_first)
+
+
+def _arm(label: str, results: list[RunResult]) -> Arm:
+    summaries = [summarise(result) for result in results]
+    return Arm(label, _condition(results[0]), results, summaries, aggregate_seeds(summaries))
+
+
+def _furthest_first(arm: Arm) -> tuple:
+    reach = arm.seeds.reach
+    extrapolation = arm.seeds.extrapolation_exact
+    return (-(reach.value if reach else 0), -(0 if extrapolation is None else extrapolation), arm.label)
+
+
+def _model_fields(result: RunResult) -> dict[str, Any]:
+    return {key: value for key, value in result.training.items() if key not in _NOT_OF_THE_MODEL}
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        flat |= _flat(value, f"{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _labels(arms: Sequence[RunResult]) -> list[str]:
+    """The model's name alone where it is the only one of its name, else with the fields that differ."""
+    fields = [_flat(_model_fields(arm)) for arm in arms]
+    labels = []
+    for mine in fields:
+        namesakes = [other for other in fields if other["model"] == mine["model"]]
+        keys = sorted({key for other in namesakes for key in other | mine if other.get(key) != mine.get(key)})
+        extra = [f"{words(key.rpartition('.')[2])} {_value(mine.get(key))}" for key in keys]
+        labels.append(", ".join([mine["model"], *extra]))
+    return labels
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _condition(result: RunResult) -> str:
+    mask = "causal" if result.run["model"]["causal"] else "bidirectional"
+    options = result.training.get("model_options") or {}
+    trained = options.get("position_ids_scheme", "consecutive")
+    tested = options.get("eval_position_ids_scheme", trained)
+    ids = words(trained) if tested == trained else f"{words(trained)} → {words(tested)}"
+    return f"{mask} mask, {ids} position ids"

@@ -1,0 +1,1 @@
+"""Tasks that need one fact kept over any distance."""

@@ -1,0 +1,1 @@
+"""Tasks that a finite automaton solves."""

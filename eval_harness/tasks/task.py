@@ -1,0 +1,298 @@
+"""What a task is: the base class, its samples, the endless streams they come from, and the registry."""
+
+import hashlib
+import json
+import operator
+from abc import ABC, abstractmethod
+from ast import literal_eval
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from eval_harness.errors import HarnessError, unknown
+
+
+SPLITS = ("train", "tune", "test", "baseline")
+BLOCK = 256  # examples drawn together; a part of what defines the data, so it never changes
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of a task's data, as symbol indices.
+
+    Attributes:
+        inputs: [count, L_in] indices into the task's `input_alphabet`, right-padded with 0 where ragged.
+        targets: [count, L_out] indices into the task's `output_alphabet`, right-padded with 0.
+        input_lengths: [count] symbols of each input.
+        target_lengths: [count] symbols of each answer, without terminator or filler; may be 0.
+        scored: [count, L_out] bool, the targets that count.
+        positions: [count, L_out] index in the input at which each target is asked for; None unless the task is
+            answered in place.
+        lengths: [count] the task length that each row was drawn at.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    input_lengths: np.ndarray
+    target_lengths: np.ndarray
+    scored: np.ndarray
+    positions: np.ndarray | None
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, rows: slice) -> "Sample":
+        arrays: dict[str, Any] = {name: None if array is None else array[rows] for name, array in vars(self).items()}
+        return Sample(**arrays)
+
+    @staticmethod
+    def concatenate(samples: Sequence["Sample"]) -> "Sample":
+        """Stacks samples of one task in new arrays, padding the narrower ones on the right."""
+        columns = {name: [getattr(sample, name) for sample in samples] for name in vars(samples[0])}
+        arrays: dict[str, Any] = {name: None if parts[0] is None else _stack(parts) for name, parts in columns.items()}
+        return Sample(**arrays)
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    if len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    width = max(array.shape[1] for array in arrays)
+    return np.concatenate([np.pad(array, ((0, 0), (0, width - array.shape[1]))) for array in arrays])
+
+
+class Answer(NamedTuple):
+    """What `Task.answer` returns; the fields are those of `Sample`.
+
+    `scored` is None where every target within its length counts, `positions` where the answer follows the input.
+    """
+
+    targets: np.ndarray
+    target_lengths: np.ndarray
+    scored: np.ndarray | None = None
+    positions: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A function from symbol strings to symbol strings, and a distribution of its inputs at every length.
+
+    A subclass says what is asked in its docstring, draws inputs in `draw` and defines the answer in `answer`. Where it
+    has options it is a frozen dataclass whose fields, with int, float or str defaults, are those options.
+
+    Attributes:
+        name: what users type.
+        version: raised whenever the data change.
+        skill: what a solver needs ("counting", "state tracking", "copying", "arithmetic", "sorting", "memory").
+        source: the paper that the task is from, with its address.
+        length_meaning: what a length counts.
+        formats: names of the formats in which it can be posed.
+        min_length: the shortest length.
+        varying_answers: whether answers differ in length over inputs of one length.
+        examples: pairs of an input and its answer, symbols separated by spaces.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    skill: ClassVar[str]
+    source: ClassVar[str]
+    length_meaning: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]] = ("autoregressive", "parallel")
+    min_length: ClassVar[int] = 1
+    varying_answers: ClassVar[bool] = False
+    examples: ClassVar[tuple[tuple[str, str], ...]]
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = _read_option(self.name, field.name, getattr(self, field.name), field.default)
+            object.__setattr__(self, field.name, value)  # the dataclass is frozen
+
+    @property
+    @abstractmethod
+    def input_alphabet(self) -> tuple[str, ...]:
+        """The symbols of inputs."""
+
+    @property
+    @abstractmethod
+    def output_alphabet(self) -> tuple[str, ...]:
+        """The symbols of answers; a string that is also in `input_alphabet` is the same symbol to a model."""
+
+    @abstractmethod
+    def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws inputs [count, input_length(length)]."""
+
+    @abstractmethod
+    def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
+        """Solves inputs [count, L_in] of which the first `input_lengths` [count] symbols are real."""
+
+    @abstractmethod
+    def output_length(self, length: int) -> int:
+        """The greatest number of symbols that an answer has at this length: a function of the length alone."""
+
+    def input_length(self, length: int) -> int:
+        """The number of symbols that an input has at this length."""
+        return length
+
+    def distinct_inputs(self, length: int) -> int:
+        """The number of inputs that `draw` can return at this length.
+
+        The default is right for independent symbols. Where exact counting is dear at great lengths, a lower bound far
+        above any number of test examples may stand there instead.
+        """
+        return len(self.input_alphabet) ** length
+
+    def valid_length(self, length: int) -> bool:
+        """Whether the task has examples of this length."""
+        return _is_whole(length) and length >= self.min_length
+
+    def check_length(self, length: int) -> None:
+        """Refuses a length that the task does not have.
+
+        Raises:
+            HarnessError: naming the nearest valid lengths.
+        """
+        if self.valid_length(length):
+            return
+        if not _is_whole(length):
+            raise HarnessError(f"Length {length!r} of task {self.name!r} is not a whole number.")
+        if length < self.min_length:
+            raise HarnessError(f"Task {self.name!r} has no length {length}; its shortest is {self.min_length}.")
+        below = next(shorter for shorter in range(length, 0, -1) if self.valid_length(shorter))
+        above = next(longer for longer in range(length, 2 * length + 2) if self.valid_length(longer))
+        raise HarnessError(f"Task {self.name!r} has no length {length}; the nearest valid ones are {below}, {above}.")
+
+    def key(self) -> str:
+        """The canonical name, which `get_task` reads: "majority:letters=5", with the options that are not default."""
+        options = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return ":".join([self.name, *([",".join(options)] if options else [])])
+
+    def sample(self, length: int, count: int, seed: int, split: str = "test", start: int = 0) -> Sample:
+        """Rows `start` to `start + count - 1` of the endless stream of a split, length and seed.
+
+        Any range of a stream is the same in every process, however it is cut into calls; streams of different splits,
+        lengths, seeds, options or versions are independent. The arrays are the caller's own.
+
+        Raises:
+            HarnessError: for a length that the task does not have, a negative count or start, an unknown split.
+        """
+        self.check_length(length)
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        if count < 0 or start < 0:
+            raise HarnessError(f"A sample cannot have {count} rows from row {start} on; both must be 0 or more.")
+        stop = start + count
+        pieces = []
+        for index in range(start // BLOCK, max(stop - 1, start) // BLOCK + 1):
+            block = (self.key(), self.version, split, operator.index(length), operator.index(seed), index)
+            first, last = max(start - index * BLOCK, 0), min(stop - index * BLOCK, BLOCK)
+            # A block that is read whole is read once: keeping it would only fill the memory at great lengths.
+            make = _draw_block if last - first == BLOCK else _recent_block
+            pieces.append(make(self, block)[first:last])
+        return Sample.concatenate(pieces)
+
+
+def derive_rng(*parts: str | float) -> np.random.Generator:
+    """A generator that is a function of its parts alone: no process's hash seed or global state matters."""
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def within(lengths: np.ndarray, width: int) -> np.ndarray:
+    """The mask [count, width] of the columns before each row's length [count]."""
+    return np.arange(width) < lengths[:, None]
+
+
+def _draw_block(task: Task, block: tuple[str, int, str, int, int, int]) -> Sample:
+    """Draws block (key, version, split, length, seed, index) of a task, read-only."""
+    length = block[3]
+    inputs = task.draw(length, BLOCK, derive_rng(*block))
+    input_lengths = np.full(BLOCK, inputs.shape[1])
+    targets, target_lengths, scored, positions = task.answer(inputs, input_lengths)
+    if scored is None:
+        scored = within(target_lengths, targets.shape[1])
+    lengths = np.full(BLOCK, length)
+    sample = Sample(inputs, targets, input_lengths, target_lengths, scored, positions, lengths)
+    for array in vars(sample).values():
+        if array is not None:
+            array.setflags(write=False)
+    return sample
+
+
+# Training reads a block in a few batches, and goes through its lengths in turn: one entry for each of those lengths.
+_recent_block = lru_cache(maxsize=64)(_draw_block)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _read_option(task: str, option: str, value: Any, default: Any) -> Any:
+    """Reads an option given as a value or as text; its type is the default's."""
+    kind = type(default)
+    if isinstance(value, str) and kind is not str:
+        with suppress(ValueError, SyntaxError):  # what cannot be read stays text, which is refused below
+            value = literal_eval(value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise HarnessError(f"Option {option!r} of task {task!r} cannot be {value!r}; give it like {default!r}.")
+    return value
+
+
+_TASKS: dict[str, type[Task]] = {}
+
+
+def register_task(task: type[Task]) -> type[Task]:
+    """Class decorator: makes a task known under its name.
+
+    Raises:
+        HarnessError: where another class already has the name.
+    """
+    other = _TASKS.get(task.name, task)
+    if (other.__module__, other.__qualname__) != (task.__module__, task.__qualname__):
+        raise HarnessError(f"Task name {task.name!r} is taken by {other.__module__}.{other.__qualname__}.")
+    _TASKS[task.name] = task
+    return task
+
+
+def list_tasks() -> list[str]:
+    """The names of all tasks, sorted."""
+    return sorted(_TASKS)
+
+
+def get_task(name: str, **options: object) -> Task:
+    """Makes a task from its name or key ("majority", "majority:letters=5"); keyword options override those of the key.
+
+    Raises:
+        HarnessError: for an unknown task or option, or a value that the option cannot have.
+    """
+    name, _, text = name.partition(":")
+    if name not in _TASKS:
+        raise unknown("task", name, _TASKS)
+    task = _TASKS[name]
+    given: dict[str, Any] = {}
+    for pair in text.split(",") if text else ():
+        option, equals, value = pair.partition("=")
+        if not equals:
+            raise HarnessError(f"Cannot read {pair!r} in task {name!r}; write options as {name}:option=value.")
+        given[option.strip()] = value.strip()
+    given |= options
+    allowed = [field.name for field in fields(task)]
+    for option in given:
+        if option not in allowed:
+            raise _unknown_option(name, option, allowed)
+    return task(**given)
+
+
+def _unknown_option(task: str, option: str, allowed: list[str]) -> HarnessError:
+    if not allowed:
+        return HarnessError(f"Task {task!r} has no options, so not {option!r} either.")
+    return unknown(f"option of task {task!r}:", option, allowed)

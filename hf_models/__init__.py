@@ -1,0 +1,71 @@
+"""Sequence models for transformers; importing this package registers them with the Auto classes."""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+
+from .configuration_lstm import LSTMConfig
+from .configuration_position_transformer import PositionTransformerConfig
+from .configuration_universal_transformer import UniversalTransformerConfig
+from .modeling_lstm import (
+    LSTMForCausalLM,
+    LSTMForMaskedLM,
+    LSTMForSequenceClassification,
+    LSTMForTokenClassification,
+    LSTMModel,
+)
+from .modeling_position_transformer import (
+    PositionTransformerForCausalLM,
+    PositionTransformerForMaskedLM,
+    PositionTransformerForSequenceClassification,
+    PositionTransformerForTokenClassification,
+    PositionTransformerModel,
+)
+from .modeling_universal_transformer import (
+    UniversalTransformerForCausalLM,
+    UniversalTransformerForMaskedLM,
+    UniversalTransformerForSequenceClassification,
+    UniversalTransformerForTokenClassification,
+    UniversalTransformerModel,
+)
+
+
+MODEL_CLASSES = {
+    LSTMConfig: {
+        AutoModel: LSTMModel,
+        AutoModelForCausalLM: LSTMForCausalLM,
+        AutoModelForMaskedLM: LSTMForMaskedLM,
+        AutoModelForSequenceClassification: LSTMForSequenceClassification,
+        AutoModelForTokenClassification: LSTMForTokenClassification,
+    },
+    PositionTransformerConfig: {
+        AutoModel: PositionTransformerModel,
+        AutoModelForCausalLM: PositionTransformerForCausalLM,
+        AutoModelForMaskedLM: PositionTransformerForMaskedLM,
+        AutoModelForSequenceClassification: PositionTransformerForSequenceClassification,
+        AutoModelForTokenClassification: PositionTransformerForTokenClassification,
+    },
+    UniversalTransformerConfig: {
+        AutoModel: UniversalTransformerModel,
+        AutoModelForCausalLM: UniversalTransformerForCausalLM,
+        AutoModelForMaskedLM: UniversalTransformerForMaskedLM,
+        AutoModelForSequenceClassification: UniversalTransformerForSequenceClassification,
+        AutoModelForTokenClassification: UniversalTransformerForTokenClassification,
+    },
+}
+
+for _config_class, _classes in MODEL_CLASSES.items():
+    AutoConfig.register(_config_class.model_type, _config_class)
+    for _auto_class, _model_class in _classes.items():
+        _auto_class.register(_config_class, _model_class)
+
+__all__ = [
+    "MODEL_CLASSES",
+    *(config_class.__name__ for config_class in MODEL_CLASSES),
+    *(model_class.__name__ for classes in MODEL_CLASSES.values() for model_class in classes.values()),
+]

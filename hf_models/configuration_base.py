@@ -1,0 +1,80 @@
+"""What the configurations of all Longreach models share.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from dataclasses import fields
+from difflib import get_close_matches
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+# Keywords that transformers itself passes to a configuration and that are no fields of it.
+PASSED_BY_TRANSFORMERS = frozenset(
+    {"attn_implementation", "auto_map", "experts_implementation", "name_or_path", "num_labels", "output_attentions"}
+    | {"per_layer_config", "rope_scaling", "rope_theta", "torch_dtype", "_commit_hash"}
+)
+HEADS = ("Model", "ForCausalLM", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
+
+
+@strict
+class LongreachConfig(PreTrainedConfig):
+    """Base of the configurations: common fields, and refusal of misspelt keys.
+
+    Args:
+        vocab_size: number of tokens.
+        hidden_size: width of the states, `D` in the shapes.
+        tie_word_embeddings: whether the output head is the embedding matrix.
+        classifier_dropout: dropout before the classification heads.
+        use_cache: whether causal models return their cache.
+    """
+
+    keys_to_ignore_at_inference = ["past_key_values", "ponder_steps", "remainders", "ponder_loss"]
+
+    vocab_size: int = 32
+    hidden_size: int = 64
+    tie_word_embeddings: bool = False
+    classifier_dropout: int | float = 0.0
+    use_cache: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        self._refuse_misspelt(kwargs)
+        # All heads, not only the one that is saved, so that any Auto class loads the folder.
+        kwargs.setdefault("auto_map", self._auto_map())
+        super().__post_init__(**kwargs)
+
+    def _refuse_misspelt(self, kwargs):
+        names = [field.name for field in fields(self)] + self._derived_names()
+        for key in kwargs:
+            if key in PASSED_BY_TRANSFORMERS or key.startswith("_"):
+                continue
+            if key in self._derived_names():
+                raise ValueError(f"{type(self).__name__} derives {key!r}; it cannot be set.")
+            if near := get_close_matches(key, names, n=1, cutoff=0.8):
+                raise ValueError(f"{type(self).__name__} has no key {key!r}. Did you mean {near[0]!r}?")
+
+    def _derived_names(self) -> list[str]:
+        """Names that other models take as keys and this one derives."""
+        return []
+
+    def _auto_map(self) -> dict[str, str]:
+        stem = type(self).__name__.removesuffix("Config")
+        auto_map = {"AutoConfig": f"configuration_{self.model_type}.{stem}Config"}
+        for head in HEADS:
+            auto_map["AutoModel" + head.removeprefix("Model")] = f"modeling_{self.model_type}.{stem}{head}"
+        return auto_map
+
+    def validate_sizes(self):
+        """Sizes are positive whole numbers, probabilities lie in [0, 1)."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.startswith(("vocab_size", "hidden_size", "intermediate_size", "num_", "max_position")) and (
+                isinstance(value, int) and value < 1
+            ):
+                raise ValueError(f"{field.name} must be at least 1, not {value}.")
+            if field.name.endswith("dropout") and not 0 <= value < 1:
+                raise ValueError(f"{field.name} must be at least 0 and below 1, not {value}.")

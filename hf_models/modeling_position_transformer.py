@@ -1,0 +1,130 @@
+"""A transformer, causal or bidirectional, with a configurable position encoding.
+
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the encodings name their papers in position_encodings.py.
+
+B batch   T new tokens   S all tokens, cached ones first   D model width
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from torch import Tensor, nn
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.output_capturing import capture_outputs
+
+from .attention import Attention
+from .configuration_position_transformer import PositionTransformerConfig
+from .modeling_base import (
+    CausalLMHead,
+    MaskedLMHead,
+    SequenceClassificationHead,
+    TokenClassificationHead,
+    TokenEmbedding,
+    register_for_auto_classes,
+)
+from .modeling_transformer import PositionIdsGeneration, TransformerPreTrainedModel
+from .position_encodings import LayerEncodings
+from .transformer_layer import TransformerLayer
+
+
+class PositionTransformerPreTrainedModel(TransformerPreTrainedModel):
+    """Base class: configuration and what outputs can be recorded."""
+
+    config: PositionTransformerConfig
+    config_class = PositionTransformerConfig
+    _can_record_outputs = {"hidden_states": TransformerLayer, "attentions": Attention}
+
+
+class PositionTransformerModel(PositionTransformerPreTrainedModel):
+    """Embeddings, layers, and the last norm of the pre-norm form."""
+
+    def __init__(self, config: PositionTransformerConfig):
+        super().__init__(config)
+        self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.encodings = LayerEncodings(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))
+        pre_norm = config.norm_position == "pre"
+        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if pre_norm else nn.Identity()
+        self.post_init()
+
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values=None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """States of the new tokens.
+
+        Args:
+            input_ids: new tokens `[B, T]`.
+            attention_mask: 1 on real tokens, 0 on padding, cached tokens included `[B, S]`.
+            position_ids: ids of all tokens `[B, S]` or of the new ones `[B, T]`; by default from the scheme.
+            past_key_values: cache of an earlier call.
+            inputs_embeds: embedded tokens `[B, T, D]` in place of `input_ids`.
+            use_cache: whether to return the cache; a bidirectional model has none.
+            kwargs: passed to the attention function.
+
+        Returns:
+            `last_hidden_state` `[B, T, D]` and `past_key_values`.
+        """
+        states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        past_key_values = self.cache_for(use_cache, past_key_values)
+        mask, biases, ids = self.surroundings(self.encodings, states, attention_mask, position_ids, past_key_values)
+        states = self.dropout(states)
+        for slot, layer in enumerate(self.layers):
+            encoding = self.encodings[slot]
+            if self.encodings.enters(slot):
+                states = encoding.embed(states, ids)
+            states = layer(
+                states,
+                mask,
+                biases[slot],
+                ids,
+                encoding,
+                past_key_values=past_key_values,
+                slot=slot,
+                **kwargs,
+            )
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(states), past_key_values=past_key_values)
+
+
+class PositionTransformerForCausalLM(
+    PositionIdsGeneration, CausalLMHead, PositionTransformerPreTrainedModel, GenerationMixin
+):
+    """The causal transformer with a next-token head; `generate()` works."""
+
+    backbone_class = PositionTransformerModel
+
+
+class PositionTransformerForMaskedLM(MaskedLMHead, PositionTransformerPreTrainedModel):
+    """The transformer with a token head that is read without a shift."""
+
+    backbone_class = PositionTransformerModel
+
+
+class PositionTransformerForSequenceClassification(SequenceClassificationHead, PositionTransformerPreTrainedModel):
+    """The transformer with one label per sequence."""
+
+    backbone_class = PositionTransformerModel
+
+
+class PositionTransformerForTokenClassification(TokenClassificationHead, PositionTransformerPreTrainedModel):
+    """The transformer with one label per token."""
+
+    backbone_class = PositionTransformerModel
+
+
+register_for_auto_classes(
+    PositionTransformerConfig,
+    PositionTransformerModel,
+    PositionTransformerForCausalLM,
+    PositionTransformerForMaskedLM,
+    PositionTransformerForSequenceClassification,
+    PositionTransformerForTokenClassification,
+)
