@@ -9,10 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from eval_harness.encoding import NOT_SCORED, Vocabulary, get_format
 from eval_harness.errors import HarnessError
-from eval_harness.reporting.numbers import MISSING, duration, length, percent, quantity
+from eval_harness.reporting.numbers import MISSING, duration, length, percent, quantity, words
 from eval_harness.results import RunResult, summarise
 from eval_harness.statistics import AtLeast
 from eval_harness.tasks import Task, get_task
@@ -71,11 +73,11 @@ def model_card(results: list[RunResult], repo_id: str, config: dict[str, Any]) -
         auto_class=auto_class(config),
         remote_code="auto_map" in config,
         example=_example(task, run["training"]),
-        alphabet=len(dict.fromkeys([*task.input_alphabet, *task.output_alphabet])),
+        symbols=len({*task.input_alphabet, *task.output_alphabet}),
         recipe=[[key, _cell(value)] for key, value in run["training"].items()],
         compute=_compute(run),
         environment=_environment(run["environment"]),
-        longest=max(row["length"] for result in results for row in result.lengths),
+        longest=max(result.lengths[-1]["length"] for result in results),
         fits=all(summary["fits"] for summary in summaries),
     )
 
@@ -103,52 +105,59 @@ def _card_data(results: list[RunResult], summaries: list[dict], repo_id: str) ->
 def _eval_results(result: RunResult, summary: dict[str, Any]) -> list[EvalResult]:
     """The scores of one cell: lengths seen in training and lengths beyond them are two results, never averaged."""
     key = result.cell["task"]
-    train_length = result.run["training"]["train_length"]
-    longest = max(row["length"] for row in result.lengths)
-    beyond = f"test, lengths {train_length + 1} to {longest}"
-    within = f"test, lengths {-(-train_length // 2)} to {train_length}"
+    within, beyond = _ranges(result)
+    reach = "Reach: the last tested length before the first that fails"
+    if summary["at_grid_end"]:
+        reach = "Reach, at least: no tested length failed"
     scores = [
-        (within, "exact_match", "Exact match within the training lengths", summary["fit_exact"]),
-        (beyond, "exact_match", "Exact match beyond the training lengths", summary["extrapolation_exact"]),
-        (beyond, "accuracy", "Token accuracy beyond the training lengths", summary["extrapolation_tokens"]),
-        (beyond, "reach", "Reach: the last tested length before the first that fails", summary["reach"]),
+        (within, "exact_match", "Mean exact match", summary["fit_exact"]),
+        (beyond, "exact_match", "Mean exact match", summary["extrapolation_exact"]),
+        (beyond, "accuracy", "Mean token accuracy", summary["extrapolation_tokens"]),
+        (beyond, "reach", reach, summary["reach"]),
     ]
     return [
         EvalResult(
             task_type="text-generation",
-            task_name=f"{key}, trained at lengths up to {train_length}",
+            task_name=f"{key}, trained at lengths up to {result.training['train_length']}",
             dataset_type=f"longreach-{key.partition(':')[0]}",
             dataset_name=f"Longreach {key}",
             dataset_config=_setting(result),
-            dataset_split=split,
+            dataset_split=f"test, {lengths}",
             metric_type=metric,
             metric_name=name,
             metric_value=round(value, 6),
         )
-        for split, metric, name, value in scores
+        for lengths, metric, name, value in scores
         if value is not None
     ]
 
 
+def _ranges(result: RunResult) -> tuple[str, str]:
+    """The lengths that decide about the fit and those beyond training, in words."""
+    train_length = result.training["train_length"]
+    longest = max(train_length, result.lengths[-1]["length"])
+    return f"lengths {-(-train_length // 2)} to {train_length}", f"lengths {train_length + 1} to {longest}"
+
+
 def _setting(result: RunResult) -> str:
     """What else a number depends on, in words."""
-    return f"{result.cell['format'].replace('_', ' ')} format{'' if result.cell['bos'] else ', without `<bos>`'}"
+    return f"{words(result.cell['format'])} format{'' if result.cell['bos'] else ', without `<bos>`'}"
 
 
 def _evaluation(result: RunResult, summary: dict[str, Any]) -> dict[str, Any]:
-    cell, rows = result.cell, sorted(result.lengths, key=lambda row: row["length"])
-    header, lines = _length_table(rows)
+    cell = result.cell
+    header, lines = _length_table(result.lengths)
     return {
         "title": f"{cell['task']}, {_setting(result)}",
-        "verdict": _verdict(summary, result.run["training"]["train_length"]),
+        "verdict": _verdict(summary, result.training["train_length"]),
         "figure": figure_path(result),
         "folder": f"results/evaluations/{cell['cell_id']}",
         "examples": cell["examples"],
-        "decoding": cell["decoding"],
-        "measures": _measures(summary),
+        "decoding": words(cell["decoding"]),
+        "measures": _measures(result, summary),
         "header": header,
         "rows": lines,
-        "enumerable": any(row["enumerable"] for row in rows),
+        "enumerable": any(row["enumerable"] for row in result.lengths),
     }
 
 
@@ -166,19 +175,17 @@ def _verdict(summary: dict[str, Any], train_length: int) -> str:
     return f"{sentence} A later length passes again." if summary["recovers"] else sentence
 
 
-def _measures(summary: dict[str, Any]) -> list[list[str]]:
+def _measures(result: RunResult, summary: dict[str, Any]) -> list[list[str]]:
     """Label and value of the summary's figures; shares in per cent."""
+    within, beyond = _ranges(result)
     return [
-        ["exact match within the training lengths, %", percent(summary["fit_exact"])],
-        [
-            "certified reach: every length up to it passes",
-            _reach(summary, "certified_reach", "certified_at_grid_end"),
-        ],
-        ["token reach: the same rule, on token accuracy", _reach(summary, "token_reach", "token_at_grid_end")],
-        ["mean exact match beyond the training lengths, %", percent(summary["extrapolation_exact"])],
-        ["the same, 0 where input-blind and 100 where perfect", percent(summary["normalised_exact"])],
-        ["mean token accuracy beyond the training lengths, %", percent(summary["extrapolation_tokens"])],
-        ["the same, 0 where input-blind and 100 where perfect", percent(summary["normalised_tokens"])],
+        [f"mean exact match, {within}, %", percent(summary["fit_exact"])],
+        [f"mean exact match, {beyond}, %", percent(summary["extrapolation_exact"])],
+        ["normalised: 0 is input-blind, 100 perfect", percent(summary["normalised_exact"])],
+        [f"mean token accuracy, {beyond}, %", percent(summary["extrapolation_tokens"])],
+        ["normalised: 0 is input-blind, 100 perfect", percent(summary["normalised_tokens"])],
+        ["certified reach: every length up to it passes", _reach(summary, "certified_reach", "certified_at_grid_end")],
+        ["token reach: the same as reach, on token accuracy", _reach(summary, "token_reach", "token_at_grid_end")],
     ]
 
 
@@ -211,26 +218,26 @@ def _length_line(row: dict[str, Any], ponders: bool) -> list[str]:
 def _task(task: Task) -> dict[str, str]:
     return {
         "skill": task.skill,
-        "summary": inspect.getdoc(type(task)).partition("\n\n")[0].replace("\n", " "),
-        "length_meaning": f"{task.length_meaning.rstrip('.')}.",
+        "summary": (inspect.getdoc(type(task)) or "").partition("\n\n")[0].replace("\n", " "),
+        "length_meaning": task.length_meaning,
         "source": task.source,
     }
 
 
 def _example(task: Task, training: dict[str, Any]) -> dict[str, Any]:
-    """A test example at a training length, to try the model on."""
-    longest = training["train_length"]
+    """A test example at a training length, to try the model on: the text, and where its answer is read."""
+    longest, bos = training["train_length"], training["bos"]
     length = next(size for size in range(min(EXAMPLE_LENGTH, longest), longest + 1) if task.valid_length(size))
-    sample = task.sample(length, 1, seed=0)
-    prompt = [task.input_alphabet[symbol] for symbol in sample.inputs[0, : sample.input_lengths[0]]]
-    answer = [task.output_alphabet[symbol] for symbol in sample.targets[0, : sample.target_lengths[0]]]
-    positions = [] if sample.positions is None else sample.positions[0, : len(answer)] + bool(training["bos"])
+    sample, vocabulary = task.sample(length, 1, seed=0), Vocabulary(task)
+    encoded = get_format(training["format"]).encode(sample, task, vocabulary, bos)
+    positions = np.flatnonzero(encoded.labels[0] != NOT_SCORED).tolist()
+    # Where the answer is generated, the text ends before <sep>, which the tokenizer adds as it adds <bos>.
+    end = positions[0] if training["format"] == "autoregressive" else None
+    answer = sample.targets[0, : sample.target_lengths[0]]
     return {
-        "prompt": " ".join(prompt),
-        "answer": " ".join(answer),
-        "new_tokens": len(answer) + 1,  # with the terminator
-        "masks": task.output_length(length) + task.varying_answers,
-        "positions": [int(position) for position in positions],
+        "text": " ".join(vocabulary.tokens[token] for token in encoded.input_ids[0, int(bos) : end]),
+        "positions": positions,
+        "answer": " ".join(task.output_alphabet[symbol] for symbol in answer),
     }
 
 
@@ -250,7 +257,7 @@ def _compute(run: dict[str, Any]) -> list[list[str]]:
 
 def _environment(environment: dict[str, Any]) -> list[list[str]]:
     git = environment["git"]
-    revision = f"{git['revision']}{' with uncommitted changes' if git['dirty'] else ''}"
+    revision = f"{_cell(git['revision'])}{' with uncommitted changes' if git['dirty'] else ''}"
     packages = ", ".join(f"{name} {version}" for name, version in sorted(environment["packages"].items()))
     return [
         ["Python", _cell(environment["python"])],

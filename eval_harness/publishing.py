@@ -16,10 +16,11 @@ import re
 import shutil
 import warnings
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 from rich.filesize import decimal
 
@@ -173,9 +174,9 @@ def check_push(repo_id: str, token: str | None = None) -> None:
     try:
         account = HfApi().whoami(token=token)
     except (HTTPError, OSError) as error:
-        raise HarnessError(
-            f"The Hub at {constants.ENDPOINT} did not accept the token: {_in_one_line(error)}"
-        ) from None
+        if isinstance(error, HfHubHTTPError) and error.response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise HarnessError("The Hub does not know this token; run `hf auth login`, or set HF_TOKEN.") from None
+        raise HarnessError(f"The Hub at {constants.ENDPOINT} did not answer: {_in_one_line(error)}.") from None
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise HarnessError("This token can only read from the Hub; pushing needs one that can write.")
     owner = repo_id.split("/")[0]
@@ -212,7 +213,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False, token: str | N
             )
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         raise HarnessError(
-            f"Pushing {repo_id} failed: {_in_one_line(error)} "
+            f"Pushing {repo_id} failed: {_in_one_line(error)}. "
             f"The prepared folder is whole at {folder}; the same command pushes it again."
         ) from error
     return str(url)
@@ -334,7 +335,8 @@ def _check_own_code(model: Path, config: dict) -> None:
     """Refuses a model whose configuration points to code that was not saved: nobody could load it."""
     for reference in config.get("auto_map", {}).values():
         file = f"{reference.split('.')[0]}.py"
-        if not (model / file).is_file():
+        in_another_repository = "--" in reference
+        if not in_another_repository and not (model / file).is_file():
             raise HarnessError(f"{model / 'config.json'} names {file}, which is not beside it; save the model again.")
 
 
@@ -349,6 +351,8 @@ def _replace_folder(new: Path, old: Path) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """What an error says first, and what it says of its cause."""
-    text = str(error).strip().partition("\n")[0] or type(error).__name__
-    return text if error.__cause__ is None else f"{text} {_in_one_line(error.__cause__)}"
+    """What an error says first; of an upload that the Hub's client only calls failed, also why it failed."""
+    text = (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:
+        return f"{text}: {_in_one_line(error.__cause__)}"
+    return text

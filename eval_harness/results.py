@@ -281,13 +281,17 @@ def _finished_cells(run: Path) -> list[Path]:
     if not (run / "run.json").exists():
         return []
     # The aggregated file is the last that scoring writes.
-    return sorted(path.parent for path in run.glob("evaluations/*/lengths.parquet") if (path.parent / "cell.json").exists())
+    return sorted(
+        path.parent for path in run.glob("evaluations/*/lengths.parquet") if (path.parent / "cell.json").exists()
+    )
 
 
 def _load_cell(folder: Path, cell: Path) -> RunResult:
     run = read_json(folder / "run.json")
     if run.get("schema") != SCHEMA_VERSION:
-        raise HarnessError(f"{folder / 'run.json'} has schema {run.get('schema')!r}; this version reads {SCHEMA_VERSION}.")
+        raise HarnessError(
+            f"{folder / 'run.json'} has schema {run.get('schema')!r}; this version reads {SCHEMA_VERSION}."
+        )
     lengths = sorted(read_table(cell / "lengths.parquet"), key=lambda row: row["length"])
     return RunResult(folder=folder, run=run, cell=read_json(cell / "cell.json"), lengths=lengths)
 

@@ -61,9 +61,9 @@ class LongreachPreTrainedModel(PreTrainedModel):
         """
         if past_key_values is not None and not self.config.is_causal:
             raise ValueError("A bidirectional model has no cache; call it with all tokens.")
-        wanted = self.config.use_cache if use_cache is None else use_cache
-        checkpointing = self.training and self.is_gradient_checkpointing  # which computes layers twice
-        if past_key_values is not None or not wanted or not self.config.is_causal or checkpointing:
+        # A training step has no use for a cache, unless it asks for one.
+        wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
+        if past_key_values is not None or not wanted or not self.config.is_causal:
             return past_key_values
         return DynamicCache(config=self.config)
 
@@ -83,7 +83,10 @@ class _Head:
         self.model = self.backbone_class(config)
 
     def finish(self, output, backbone_outputs, attention_mask=None, labels=None, **kwargs):
-        """Hands on what the backbone recorded; models with statistics or losses of their own extend it."""
+        """Hands on what the backbone recorded; models with statistics or losses of their own extend it.
+
+        `labels` are those that the loss scores, after any shift.
+        """
         output.hidden_states = backbone_outputs.hidden_states
         output.attentions = backbone_outputs.attentions
         return output
@@ -142,11 +145,12 @@ class CausalLMHead(_Head):
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept])  # [B, T, V]
-        loss = None
+        loss, scored = None, None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+            scored = kwargs.get("shift_labels", labels[..., 1:])
         output = self.output_class(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
-        return self.finish(output, outputs, attention_mask, labels, **kwargs)
+        return self.finish(output, outputs, attention_mask, scored, **kwargs)
 
 
 class MaskedLMHead(_Head):

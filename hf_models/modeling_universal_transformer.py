@@ -207,10 +207,9 @@ class PonderingHead:
         steps, remainders = backbone_outputs.ponder_steps, backbone_outputs.remainders
         if steps is None:
             return output
-        scored = kwargs.get("shift_labels", labels)
         real = real_tokens(attention_mask, steps)
         output.ponder_steps, output.remainders = steps, remainders
-        output.ponder_loss = ponder_loss(steps, remainders, real, scored, kwargs.get("num_items_in_batch"))
+        output.ponder_loss = ponder_loss(steps, remainders, real, labels, kwargs.get("num_items_in_batch"))
         if output.loss is not None:
             output.loss = output.loss + self.config.ponder_loss_weight * output.ponder_loss
         return output

@@ -129,9 +129,9 @@ class LoopbackHub(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 
-    def __exit__(self, *args):
+    def __exit__(self, exc_type, exc_val, exc_tb):
         self.shutdown()
-        self.server_close()
+        super().__exit__(exc_type, exc_val, exc_tb)
 
 
 class Handler(BaseHTTPRequestHandler):

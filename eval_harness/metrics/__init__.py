@@ -5,6 +5,6 @@ from pathlib import Path
 import evaluate
 
 
-def load_length_generalization() -> evaluate.Metric:
+def load_length_generalization() -> evaluate.EvaluationModule:
     """Loads the length-generalization metric from this package, offline."""
     return evaluate.load(str(Path(__file__).parent / "length_generalization"))

@@ -133,9 +133,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
         if label.x is None:
             axes.plot([1, 1.03], [label.at, y], transform=edge, color=colour, linewidth=0.7, clip_on=False)
         if label.mark:
-            axes.plot(
-                1.03, y, transform=edge, color=colour, marker=label.mark.marker, markersize=5, clip_on=False
-            )
+            axes.plot(1.03, y, transform=edge, color=colour, marker=label.mark.marker, markersize=5, clip_on=False)
         axes.text(
             1.055 if label.mark else 1.04,
             y,

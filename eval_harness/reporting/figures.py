@@ -139,17 +139,30 @@ def _frame(axes: Axes, group: Group) -> None:
     step = next((s for s in (1, 2, 5, 10, 20, 50) if multiples / s <= 7), 100)
     ticks = sorted({1, *range(step, int(multiples) + 1, step)})
     axes.set_xlim(0, longest * 1.02)
-    axes.set_xticks([t * train_length for t in ticks], [f"{t * train_length}\n{'L' if t == 1 else f'{t} L'}" for t in ticks])
+    axes.set_xticks(
+        [t * train_length for t in ticks], [f"{t * train_length}\n{'L' if t == 1 else f'{t} L'}" for t in ticks]
+    )
     axes.axvspan(0, train_length, color=SHADE, linewidth=0, zorder=0)
     axes.axvline(train_length, color=INK, linewidth=1, zorder=1)
     above = {"transform": axes.get_xaxis_transform(), "fontsize": 9, "color": GREY, "verticalalignment": "bottom"}
     axes.annotate(
-        "trained", (train_length, 1), (-4, 3), xycoords=above["transform"], textcoords="offset points",
-        horizontalalignment="right", fontsize=9, color=GREY,
+        "trained",
+        (train_length, 1),
+        (-4, 3),
+        xycoords=above["transform"],
+        textcoords="offset points",
+        horizontalalignment="right",
+        fontsize=9,
+        color=GREY,
     )
     axes.annotate(
-        "longer than any in training", (train_length, 1), (4, 3), xycoords=above["transform"],
-        textcoords="offset points", fontsize=9, color=GREY,
+        "longer than any in training",
+        (train_length, 1),
+        (4, 3),
+        xycoords=above["transform"],
+        textcoords="offset points",
+        fontsize=9,
+        color=GREY,
     )
 
 
@@ -177,8 +190,14 @@ def _draw_arm(axes: Axes, arm: Arm, metric: Metric, mark: Mark) -> EndLabel:
     hollow = np.array([row["enumerable"] for row in rows])
     for chosen, face in ((hollow, "white"), (~hollow, mark.colour)):
         axes.plot(
-            np.array(lengths)[chosen], middle[chosen], linestyle="none", marker=mark.marker, markersize=4.5,
-            color=mark.colour, markerfacecolor=face, zorder=4,
+            np.array(lengths)[chosen],
+            middle[chosen],
+            linestyle="none",
+            marker=mark.marker,
+            markersize=4.5,
+            color=mark.colour,
+            markerfacecolor=face,
+            zorder=4,
         )
     return EndLabel(arm.label, float(middle[-1]), mark)
 
@@ -214,8 +233,13 @@ def _baselines(rows: Sequence[dict[str, Any]], metric: Metric) -> list[tuple[lis
 def _draw_reach(axes: Axes, arm: Arm, row: int, mark: Mark, train_length: int) -> None:
     seeds = arm.seeds
     axes.annotate(
-        _reach_text(arm, train_length), (1, row), (10, 0), xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points", verticalalignment="center", fontsize=9,
+        _reach_text(arm, train_length),
+        (1, row),
+        (10, 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        verticalalignment="center",
+        fontsize=9,
         color=INK if seeds.reach else GREY,
     )
     if seeds.reach is None:
@@ -225,8 +249,15 @@ def _draw_reach(axes: Axes, arm: Arm, row: int, mark: Mark, train_length: int) -
     offsets = (np.arange(len(fitted)) - (len(fitted) - 1) / 2) * min(0.2, 0.6 / len(fitted))
     for summary, offset in zip(fitted, offsets, strict=True):
         axes.plot(
-            summary["reach"], row + offset, marker=">" if summary["at_grid_end"] else mark.marker, markersize=6,
-            color=mark.colour, markeredgecolor="white", markeredgewidth=0.5, clip_on=False, zorder=4,
+            summary["reach"],
+            row + offset,
+            marker=">" if summary["at_grid_end"] else mark.marker,
+            markersize=6,
+            color=mark.colour,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            clip_on=False,
+            zorder=4,
         )
     if seeds.certified_reach is not None:
         at = seeds.certified_reach.value
@@ -248,8 +279,13 @@ def _draw_cost(axes: Axes, arm: Arm, mark: Mark) -> None:
         if summary["extrapolation_exact"] is None or summary["training_flops"] is None:
             continue
         axes.plot(
-            summary["training_flops"], 100 * summary["extrapolation_exact"], marker=mark.marker, markersize=7,
-            color=mark.colour, markerfacecolor=mark.colour if summary["fits"] else "white", alpha=0.85,
+            summary["training_flops"],
+            100 * summary["extrapolation_exact"],
+            marker=mark.marker,
+            markersize=7,
+            color=mark.colour,
+            markerfacecolor=mark.colour if summary["fits"] else "white",
+            alpha=0.85,
             linestyle="none",
         )
 

@@ -6,15 +6,18 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
+from eval_harness.encoding import Vocabulary, build_tokenizer, get_format
 from eval_harness.errors import HarnessError
 from eval_harness.model_card import template
 from eval_harness.publishing import check_push, check_repo_id, describe, plan, prepare, publish, push
 from eval_harness.results import load_run, read_json, summarise, write_json
+from eval_harness.tasks import get_task
+from hf_models import LSTMConfig, LSTMForCausalLM
 from tests import hub_fixtures
 from tests.eval_harness.fake_study import MODELS, TRAIN_LENGTH, FakeTask, write_run
 from tests.loopback_hub import READ_TOKEN
@@ -117,6 +120,12 @@ def test_the_card_says_when_nothing_was_learnt(study, tmp_path):
     card = ModelCard.load(prepare(run, tmp_path / "out", "tester/majority") / "README.md")
     assert "did not learn the task" in card.text
     assert "reach" not in {score.metric_type for score in card.data.eval_results}
+
+
+def test_a_model_of_transformers_own_is_loaded_without_trust(run, tmp_path):
+    write_json(run / "model" / "config.json", {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
+    text = (prepare(run, tmp_path / "out", "tester/majority") / "README.md").read_text()
+    assert "trust_remote_code" not in text
 
 
 def test_every_evaluation_of_a_run_has_its_section_the_trained_task_first(run, tmp_path):
@@ -260,7 +269,7 @@ def test_a_push_without_a_token_is_refused_before_anything_is_made(hub, run, mon
 @pytest.mark.parametrize(
     ("repo_id", "token", "sentence"),
     [
-        ("tester/x", "hf_unknown", "did not accept the token"),
+        ("tester/x", "hf_unknown", "does not know this token"),
         ("tester/x", READ_TOKEN, "can only read"),
         ("stranger/x", None, "under 'stranger'. Allowed: tester, lab"),
         ("a--b/x", None, "cannot be a repository"),
@@ -315,83 +324,76 @@ def test_a_push_that_breaks_off_keeps_the_folder_and_can_be_repeated(hub, run):
     assert prepared.items() <= hub.repositories["models", "tester/x"].files.items()
 
 
+# Runs the example of a card where the two packages cannot be imported, however they are installed.
 CHILD = """
-    import json, sys
+import json, sys
 
-    class Blocker:
-        def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in ("hf_models", "eval_harness"):
-                raise ModuleNotFoundError(f"{name} is blocked", name=name)
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("hf_models", "eval_harness"):
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
 
-    sys.meta_path.insert(0, Blocker())
-    card, = sys.argv[1:]
-    scope = {}
-    exec(open(card).read().split("```python\\n")[1].split("```")[0], scope)
-    assert not {"hf_models", "eval_harness"} & {name.partition(".")[0] for name in sys.modules}
-    print(json.dumps([scope["answer"].tolist(), type(scope["model"]).__module__]))
+sys.meta_path.insert(0, Blocker())
+scope = {}
+exec(sys.stdin.read(), scope)
+assert not {"hf_models", "eval_harness"} & {name.partition(".")[0] for name in sys.modules}
+print(json.dumps([scope["answer"].tolist(), type(scope["model"]).__module__]))
 """
 
 
-@pytest.fixture
-def trained_run(study):
-    """A run whose model is a real one with random weights, small and sure of what it says."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    from eval_harness.tasks import get_task
-    from hf_models import LSTMConfig, LSTMForCausalLM
-
-    tokens = ["<pad>", "<bos>", "<sep>", "<eos>", "<mask>", *get_task("majority").input_alphabet]
-    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<pad>"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    backend.post_processor = processors.TemplateProcessing(
-        single="<bos> $A <sep>", special_tokens=[("<bos>", 1), ("<sep>", 2)]
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="<pad>",
-        bos_token="<bos>",
-        sep_token="<sep>",
-        eos_token="<eos>",
-        mask_token="<mask>",
-        model_input_names=["input_ids", "attention_mask"],
-    )
-    run = finished_run(study, task=FakeTask("majority", "autoregressive", 1, 2))
+def save_random_model(run):
+    """Puts a small real model with great random weights, so that it is sure of what it says, into a made-up run."""
+    training = load_run(run).training
+    task = get_task(training["task"])
+    tokenizer = build_tokenizer(task, training["format"])
     shutil.rmtree(run / "model")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LSTMForCausalLM(LSTMConfig(vocab_size=len(tokens), hidden_size=16, pad_token_id=0, eos_token_id=3))
+        model = LSTMForCausalLM(LSTMConfig(vocab_size=len(tokenizer), hidden_size=16, pad_token_id=0, eos_token_id=3))
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter)
     model.save_pretrained(run / "model")
     tokenizer.save_pretrained(run / "model")
-    return run
+    return model.eval()
 
 
-def card_example(folder):
-    """The example of the card, and what the local model says to it."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def card_example(card):
+    """The Python example of a card."""
+    return card.read_text().split("```python\n")[1].split("```")[0]
 
-    import hf_models  # noqa: F401
 
-    prompt = re.search(r'tokenizer\("([^"]+)"', (folder / "README.md").read_text())[1]
-    inputs = AutoTokenizer.from_pretrained(folder)(prompt, return_tensors="pt")
+@pytest.mark.parametrize(
+    ("task", "format"), [("reverse", "parallel"), ("binary_addition", "parallel"), ("flip_flop", "in_place")]
+)
+def test_the_example_of_the_card_reads_the_model_where_the_format_scores_it(study, tmp_path, task, format):
+    run = finished_run(study, task=FakeTask(task, format, 1, 2))
+    model = save_random_model(run)
+    folder = prepare(run, tmp_path / "out", "tester/name")
+    scope = {}
+    exec(card_example(folder / "README.md").replace("tester/name", str(folder)), scope)
+
+    task = get_task(task)
+    encoded = get_format(format).encode(task.sample(8, 1, seed=0), task, Vocabulary(task))
     with torch.no_grad():
-        outputs = AutoModelForCausalLM.from_pretrained(folder).generate(**inputs, max_new_tokens=2, do_sample=False)
-    return outputs[0, inputs["input_ids"].shape[1] :].tolist()
+        logits = model(input_ids=torch.from_numpy(encoded.input_ids)).logits
+    assert scope["answer"].tolist() == logits.argmax(-1)[0, encoded.labels[0] != -100].tolist()
 
 
 @pytest.mark.slow
-def test_a_pushed_model_answers_the_same_in_a_process_that_has_no_longreach(hub, trained_run, tmp_path):
-    publish(trained_run, "tester/majority", push=True)
-    expected = card_example(trained_run / "hub")
-    card = trained_run / "hub" / "README.md"
+def test_a_pushed_model_answers_the_same_in_a_process_that_has_no_longreach(hub, study, tmp_path):
+    run = finished_run(study, task=FakeTask("reverse", "autoregressive", 12, 2))
+    model = save_random_model(run)
+    publish(run, "tester/reverse", push=True)
+    task = get_task("reverse")
+    encoded = get_format("autoregressive").encode(task.sample(8, 1, seed=0), task, Vocabulary(task))
+    prompt = torch.from_numpy(encoded.input_ids[:, : 1 + 8 + 1])  # <bos> x <sep>
+    expected = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=9, do_sample=False)
+
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= hub.environment(tmp_path / "home") | {"OMP_NUM_THREADS": "1"}
     child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD), card],
+        [sys.executable, "-c", CHILD],
+        input=card_example(run / "hub" / "README.md"),
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -400,5 +402,5 @@ def test_a_pushed_model_answers_the_same_in_a_process_that_has_no_longreach(hub,
     )
     assert child.returncode == 0, child.stderr
     answer, module = json.loads(child.stdout.splitlines()[-1])
-    assert answer == expected
-    assert module.startswith("transformers_modules.tester.majority.")
+    assert answer == expected[0, prompt.shape[1] :].tolist()
+    assert module.startswith("transformers_modules.tester.reverse.")

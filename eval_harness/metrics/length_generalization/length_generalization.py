@@ -59,7 +59,7 @@ class LengthGeneralization(evaluate.Metric):
             features=datasets.Features({"predictions": tokens, "references": tokens}),
         )
 
-    def _compute(self, predictions, references, lengths=None) -> dict:
+    def _compute(self, predictions, references, lengths=None) -> dict:  # ty: ignore[incompatible-method-override]
         marks = [_marks(*pair) for pair in zip(predictions, references, strict=True)]
         right = np.concatenate(marks)
         if not right.size:

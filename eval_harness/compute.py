@@ -1,0 +1,84 @@
+"""What a model costs: parameters, floating-point operations, memory.
+
+Operations are those of matrix products, a multiplication and an addition each. Attention is counted in full, also
+where a causal mask makes half of it idle, since that is what the kernels are given.
+"""
+
+import psutil
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.flop_counter import FlopCounterMode
+
+from hf_models.position_encodings import PositionEncoding
+
+
+def count_parameters(model) -> dict[str, int]:
+    """Parameters of a model with a token head, by kind; each tensor once.
+
+    Returns:
+        `counted` (what the budget counts), `embedding`, `head` (0 where it is tied), `position_tables` and `total`.
+    """
+    embedding = set(model.get_input_embeddings().parameters())
+    output = model.get_output_embeddings()
+    head = set(() if output is None else output.parameters()) - embedding
+    tables = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, PositionEncoding) and module.has_table
+        for parameter in module.parameters()
+    }
+    kinds = {"embedding": embedding, "head": head, "position_tables": tables}
+    counts = {name: sum(parameter.numel() for parameter in parameters) for name, parameters in kinds.items()}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return {"counted": total - sum(counts.values()), **counts, "total": total}
+
+
+@torch.no_grad()
+def forward_flops(model, training: bool = False, **inputs) -> int:
+    """Operations of one forward pass as executed: in evaluation, positions that halt early shorten the loop."""
+    recurrent = 0
+
+    def count_lstm(module, arguments, output):
+        nonlocal recurrent
+        recurrent += _lstm_flops(module, arguments[0])
+
+    hooks = [m.register_forward_hook(count_lstm) for m in model.modules() if isinstance(m, nn.LSTM)]
+    mode = model.training
+    model.train(training)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model(**inputs)
+    finally:
+        model.train(mode)
+        for hook in hooks:
+            hook.remove()
+    return counter.get_total_flops() + recurrent
+
+
+def _lstm_flops(module: nn.LSTM, states) -> int:
+    """What torch's counter does not see: the input and the recurrent product of a cell's four gates."""
+    tokens = states.data.shape[0] if isinstance(states, PackedSequence) else states.shape[0] * states.shape[1]
+    directions = 2 if module.bidirectional else 1
+    return directions * tokens * 2 * 4 * module.hidden_size * (module.input_size + module.hidden_size)
+
+
+def training_flops(model, sequences: dict[int, int]) -> int:
+    """Operations of a training run: those of three forward passes a step, since the backward pass takes two.
+
+    Args:
+        model: the model.
+        sequences: how many sequences of each number of tokens it was trained on.
+    """
+    total = 0
+    for length, count in sequences.items():
+        tokens = torch.zeros((1, length), dtype=torch.long, device=model.device)
+        total += 3 * count * forward_flops(model, training=True, input_ids=tokens, use_cache=False)
+    return total
+
+
+def resident_memory() -> int:
+    """Bytes that this process holds: on the accelerator at its peak where there is one, else in main memory now."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return psutil.Process().memory_info().rss

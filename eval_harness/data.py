@@ -1,0 +1,118 @@
+"""Training data: which batch comes at which step.
+
+Item i of the dataset is micro-batch i, whole and of equal length. A step is a fixed set of examples, cut into as many
+micro-batches as there are processes times accumulation steps, so that the number of processes changes nothing.
+"""
+
+from collections import Counter
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from eval_harness.encoding import Encoded, Vocabulary, get_format
+from eval_harness.errors import HarnessError
+from eval_harness.specification import TrainingRun
+from eval_harness.tasks import Sample
+from eval_harness.tasks.task import derive_rng
+
+
+class TrainingBatches(Dataset):
+    """The micro-batches of a training run, map-style: any of them can be asked for at any time.
+
+    Each step has one length, uniform from the shortest to the greatest of that step, and fresh examples of it; or,
+    where `train_examples` limits them, that length's examples, in a new order each time they have all been seen.
+
+    Args:
+        run: the specification.
+        micro_batches: into how many parts a step is cut.
+        shifted: whether the model takes labels aligned with its logits as `shift_labels` too, as causal heads do.
+    """
+
+    def __init__(self, run: TrainingRun, micro_batches: int = 1, shifted: bool = True):
+        if run.batch_size % micro_batches:
+            raise HarnessError(
+                f"A batch of {run.batch_size} cannot be cut into {micro_batches} equal micro-batches; "
+                "processes times accumulation steps must divide batch_size."
+            )
+        self.run, self.micro_batches, self.shifted = run, micro_batches, shifted
+        self.task = run.make_task()
+        self.format = get_format(run.format)
+        self.vocabulary = Vocabulary(self.task)
+        self.lengths = training_lengths(run)
+        self.starts = _earlier_examples(self.lengths, run.batch_size)
+        self.quotas = _quotas(run, self.task)
+
+    def __len__(self) -> int:
+        return self.run.steps * self.micro_batches
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        step, part = divmod(index, self.micro_batches)
+        size = self.run.batch_size // self.micro_batches
+        sample = self._rows(int(self.lengths[step]), int(self.starts[step]) + part * size, size)
+        encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.run.bos)
+        return to_model_inputs(encoded, self.shifted)
+
+    def sequences(self) -> dict[int, int]:
+        """How many sequences of each number of tokens the whole run has."""
+        steps = Counter(self.lengths.tolist())
+        sizes: Counter[int] = Counter()
+        for length, count in steps.items():
+            sizes[self.format.token_length(self.task, length, bos=self.run.bos)] += count * self.run.batch_size
+        return dict(sizes)
+
+    def _rows(self, length: int, start: int, count: int) -> Sample:
+        if self.quotas is None:
+            return self.task.sample(length, count, self.run.seed, "train", start)
+        quota = self.quotas[length]
+        everything = self.task.sample(length, quota, self.run.seed, "train")
+        rows = [_row_in_epoch(self.run, length, quota, position) for position in range(start, start + count)]
+        return everything[np.array(rows)]
+
+
+def to_model_inputs(encoded: Encoded, shifted: bool) -> dict[str, torch.Tensor]:
+    """Tensors as a model's forward takes them; the mask is left out where there is no padding."""
+    inputs = {"input_ids": torch.from_numpy(encoded.input_ids), "labels": torch.from_numpy(encoded.labels)}
+    if shifted:
+        inputs["shift_labels"] = inputs["labels"]
+    if not encoded.attention_mask.all():
+        inputs["attention_mask"] = torch.from_numpy(encoded.attention_mask)
+    return inputs
+
+
+def training_lengths(run: TrainingRun) -> np.ndarray:
+    """The task length of each step `[steps]`; a longer run begins like a shorter one unless it has a curriculum."""
+    task = run.make_task()
+    valid = np.array([length for length in range(1, run.train_length + 1) if task.valid_length(length)])
+    uniform = derive_rng("training lengths", task.key(), task.version, run.train_length, run.seed).random(run.steps)
+    allowed = np.full(run.steps, len(valid))
+    if run.curriculum:
+        grown = (1 + np.arange(run.steps)) / (run.curriculum * run.steps)
+        allowed = np.ceil(np.clip(grown, 0, 1) * len(valid)).astype(int)
+    return valid[(uniform * allowed).astype(int)]
+
+
+def _earlier_examples(lengths: np.ndarray, batch_size: int) -> np.ndarray:
+    """For each step, how many examples of its length came before it `[steps]`."""
+    starts = np.zeros(len(lengths), dtype=np.int64)
+    for length in np.unique(lengths):
+        steps = np.flatnonzero(lengths == length)
+        starts[steps] = np.arange(len(steps)) * batch_size
+    return starts
+
+
+def _quotas(run: TrainingRun, task) -> dict[int, int] | None:
+    """How many different examples each length has, as equal as can be; None where they are fresh for ever."""
+    if run.train_examples is None:
+        return None
+    valid = [length for length in range(1, run.train_length + 1) if task.valid_length(length)]
+    if run.train_examples < len(valid):
+        raise HarnessError(f"train_examples is {run.train_examples}, but there are {len(valid)} training lengths.")
+    share, rest = divmod(run.train_examples, len(valid))
+    return {length: share + (rank < rest) for rank, length in enumerate(valid)}
+
+
+def _row_in_epoch(run: TrainingRun, length: int, quota: int, position: int) -> int:
+    """The example at a position of the endless walk through a length's examples, shuffled anew at every round."""
+    epoch, place = divmod(position, quota)
+    return int(derive_rng("order", run.task, length, run.seed, epoch).permutation(quota)[place])

@@ -1,0 +1,176 @@
+"""A model by name, at a budget of parameters.
+
+The budget counts what computes: parameters without token embeddings, output head and position tables. The solver sets
+the hidden size as a number of heads of fixed width, then the feed-forward size, and says what it chose.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
+
+import hf_models
+from eval_harness.compute import count_parameters
+from eval_harness.errors import HarnessError, unknown
+from hf_models.position_encodings import POSITION_ENCODINGS
+
+
+HEAD_DIM = 32  # few wide heads cost less time than many narrow ones
+FEED_FORWARD_RATIO = 4
+TOLERANCE = 0.03
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a name stands for.
+
+    Attributes:
+        name: what users type.
+        config_class: configuration class of the model.
+        fields: configuration fields that the name implies.
+    """
+
+    name: str
+    config_class: type
+    fields: dict = field(default_factory=dict)
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the width alone sets the size."""
+        return self.config_class is hf_models.LSTMConfig
+
+
+def _architectures() -> dict[str, Architecture]:
+    named = [Architecture("lstm", hf_models.LSTMConfig)]
+    for encoding, encoding_class in POSITION_ENCODINGS.items():
+        if not encoding_class.recurrent_only:
+            chosen = {"position_encoding": encoding}
+            named.append(Architecture(f"transformer-{encoding}", hf_models.PositionTransformerConfig, chosen))
+    named.append(Architecture("universal_transformer", hf_models.UniversalTransformerConfig))
+    return {architecture.name: architecture for architecture in named}
+
+
+ARCHITECTURES = _architectures()
+
+
+@dataclass(frozen=True)
+class SizedModel:
+    """A configuration that meets a budget.
+
+    Attributes:
+        architecture: its name.
+        config: the configuration.
+        parameters: counts as `compute.count_parameters` gives them.
+        chosen: the sizes that the solver set, by field.
+    """
+
+    architecture: str
+    config: object
+    parameters: dict[str, int]
+    chosen: dict[str, int]
+
+
+def get_architecture(name: str) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        raise unknown("model", name, ARCHITECTURES)
+    return ARCHITECTURES[name]
+
+
+def size_model(name: str, budget: int, **config) -> SizedModel:
+    """Solves for the sizes at which an architecture has `budget` counted parameters, within 3 %.
+
+    Args:
+        name: name of the architecture.
+        budget: counted parameters.
+        config: configuration fields that are given; sizes among them are kept.
+
+    Raises:
+        HarnessError: the name is unknown, a field is refused, or no size comes near enough.
+    """
+    architecture = get_architecture(name)
+    given = architecture.fields | config
+    solve = _solve_width if architecture.is_recurrent else _solve_width_and_feed_forward
+    chosen = solve(architecture, given, budget)
+    sized = make_config(architecture, given | chosen)
+    parameters = count_parameters(_on_meta(sized))
+    if abs(parameters["counted"] - budget) > TOLERANCE * budget:
+        raise HarnessError(
+            f"{name} cannot meet a budget of {budget} parameters within {TOLERANCE:.0%}: the nearest size has "
+            f"{parameters['counted']}."
+        )
+    return SizedModel(name, sized, parameters, chosen)
+
+
+def make_config(architecture: Architecture, fields: dict):
+    """Builds a configuration; what the configuration class refuses is the user's to mend."""
+    try:
+        return architecture.config_class(**fields)
+    except Exception as error:  # the library wraps ours in errors of its own
+        cause = error.__cause__ or error
+        raise HarnessError(f"{architecture.name}: {cause}") from error
+
+
+def build_model(config) -> PreTrainedModel:
+    """A model that gives a token for each position: with a causal head, or an unshifted one when bidirectional."""
+    auto_class = AutoModelForCausalLM if config.is_causal else AutoModelForMaskedLM
+    return auto_class.from_config(config)
+
+
+def _solve_width(architecture, given, budget):
+    if "hidden_size" in given:
+        return {}
+    step = 2 if given.get("bidirectional") else 1
+    low, high = 1, 2
+    while _counted(architecture, given, hidden_size=high * step) < budget:
+        low, high = high, 2 * high
+    while high - low > 1:  # the count grows with the width: halve the bracket
+        middle = (low + high) // 2
+        low, high = (
+            (middle, high) if _counted(architecture, given, hidden_size=middle * step) < budget else (low, middle)
+        )
+    counts = {size: _counted(architecture, given, hidden_size=size * step) for size in (low, high)}
+    return {"hidden_size": step * min(counts, key=lambda size: abs(counts[size] - budget))}
+
+
+def _solve_width_and_feed_forward(architecture, given, budget):
+    sizes = [given] if "hidden_size" in given else _widths(given, budget)
+    fitting = []
+    for size in sizes:
+        width = size["hidden_size"]
+        chosen = {key: value for key, value in size.items() if key not in given}
+        if "intermediate_size" not in given:
+            # The count is linear in the feed-forward size.
+            smallest, next_smallest = (_counted(architecture, given, **chosen, intermediate_size=n) for n in (1, 2))
+            chosen["intermediate_size"] = 1 + round((budget - smallest) / (next_smallest - smallest))
+        ratio = chosen.get("intermediate_size", given.get("intermediate_size")) / (FEED_FORWARD_RATIO * width)
+        if ratio > 0:
+            fitting.append((abs(math.log(ratio)), chosen))
+    if not fitting:
+        raise HarnessError(f"{architecture.name} cannot be as small as {budget} parameters.")
+    return min(fitting, key=lambda pair: pair[0])[1]
+
+
+def _widths(given, budget):
+    heads = given.get("num_attention_heads")
+    widest = math.isqrt(budget) // 2 + 1  # one layer of attention alone has 4 D^2 parameters
+    if heads is not None:
+        return [{"hidden_size": 2 * heads * half} for half in range(1, max(2, widest // (2 * heads) + 1))]
+    # Budgets too small for one head of the usual width take one narrower head.
+    narrow = [{"hidden_size": width, "num_attention_heads": 1} for width in (8, 16)]
+    usual = [{"hidden_size": HEAD_DIM * n, "num_attention_heads": n} for n in range(1, widest // HEAD_DIM + 1)]
+    return narrow + usual
+
+
+def _counted(architecture, given, **sizes) -> int:
+    return count_parameters(_on_meta(make_config(architecture, given | sizes)))["counted"]
+
+
+def _on_meta(config):
+    with torch.device("meta"):
+        return build_model(config)

@@ -1,0 +1,281 @@
+"""A model × task × lengths → the outcome of every example.
+
+Exact match is read from one teacher-forced pass, which equals greedy decoding when the model is prefix-stable: if all
+argmaxes along the right answer are right, decoding takes that path, and at the first wrong one it leaves it. Token
+accuracy in the autoregressive format is that of free decoding, so the examples that left the path early are decoded.
+
+B examples   T tokens   S scored tokens of an example
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from eval_harness.baselines import baselines
+from eval_harness.compute import forward_flops
+from eval_harness.data import to_model_inputs
+from eval_harness.encoding import NOT_SCORED, Encoded, Vocabulary, get_format
+from eval_harness.errors import HarnessError
+from eval_harness.protocol import TestLengths, is_enumerable
+from eval_harness.statistics import threshold, wilson
+from eval_harness.tasks import Sample, Task
+from eval_harness.tasks.task import derive_rng
+from hf_models.position_ids import draw_position_ids
+
+
+TEST_SEED = 0  # test examples are the same for all models
+TOKENS_PER_BATCH = 32_768
+COUNTED_EXAMPLES = 4  # of a length, to count operations on: halting depends on the input
+
+
+@dataclass
+class Outcomes:
+    """What scoring gives, as rows of the result files."""
+
+    examples: list[dict]
+    positions: list[dict]
+    lengths: list[dict]
+
+
+class Scorer:
+    """Scores one model on one task in one format.
+
+    Args:
+        model: a model with a token head.
+        task: the task.
+        format: name of the format.
+        bos: whether sequences begin with <bos>.
+        examples: test examples of each length.
+    """
+
+    def __init__(self, model: PreTrainedModel, task: Task, format: str, bos: bool = True, examples: int = 512):
+        self.model = model.eval()
+        self.task, self.format, self.bos, self.examples = task, get_format(format), bos, examples
+        self.vocabulary = Vocabulary(task)
+        self.causal = getattr(model.config, "is_causal", True)
+        if self.format.needs_causal and not self.causal:
+            raise HarnessError(f"The {format} format needs a causal model: a bidirectional one would see the answer.")
+
+    @property
+    def decoding(self) -> str:
+        """How answers come about: "parallel", or "teacher-forced" where that equals free decoding, else "free"."""
+        if not self.format.needs_causal:
+            return "parallel"
+        return "teacher-forced" if getattr(self.model, "prefix_stable", False) else "free"
+
+    def score(self, lengths: TestLengths, progress: Callable[[int], None] = lambda length: None) -> Outcomes:
+        """Scores every length, the longest first, so that what does not fit fails at once.
+
+        Args:
+            lengths: the lengths to test.
+            progress: called with each length when it is done.
+
+        Raises:
+            HarnessError: a length is none of the task's, or longer than the model's position table.
+        """
+        self.check(lengths.all)
+        outcomes = Outcomes([], [], [])
+        for length in reversed(lengths.all):
+            sample = self.task.sample(length, self.examples, TEST_SEED, "test")
+            examples, positions, cost = self._score_sample(sample, length)
+            outcomes.examples += examples
+            outcomes.positions += positions
+            outcomes.lengths.append(self._aggregate(length, sample, examples, cost, lengths))
+            progress(length)
+        outcomes.lengths.reverse()
+        return outcomes
+
+    def check(self, lengths) -> None:
+        """Refuses lengths that the task does not have or the model cannot take."""
+        for length in lengths:
+            self.task.check_length(length)
+        config = self.model.config
+        encodings = getattr(self.model.base_model, "encodings", None)
+        bounded = getattr(encodings, "has_table", False) or self._random_ids()
+        tokens = self.format.token_length(self.task, max(lengths), bos=self.bos)
+        if bounded and tokens > config.max_position_embeddings:
+            raise HarnessError(
+                f"Length {max(lengths)} needs {tokens} position ids; the model's table or id range has "
+                f"{config.max_position_embeddings}."
+            )
+
+    def _random_ids(self) -> bool:
+        return getattr(self.model.config, "eval_position_ids_scheme", "consecutive") != "consecutive"
+
+    def _score_sample(self, sample: Sample, length: int):
+        encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.bos)
+        begun = time.perf_counter()
+        right, ponder = self._forced(encoded, length)  # [B, S] each row's scored tokens, in order
+        seconds = time.perf_counter() - begun
+        scored, ends = scored_columns(encoded)  # [B, S]
+        decoded = right
+        if self.decoding == "free":
+            decoded = self._decode(encoded, length, np.arange(len(sample)), right)
+        elif self.decoding == "teacher-forced":
+            decoded = self._decode(encoded, length, leaves_early(right, scored, ends), right)
+        answers = scored & ~ends
+        examples = [
+            {
+                "length": length,
+                "index": index,
+                "exact": bool(decoded[index][scored[index]].all()),
+                "tokens": int(answers[index].sum()),
+                "right_tokens": int(decoded[index][answers[index]].sum()),
+                "teacher_forced_tokens": int(right[index][answers[index]].sum()),
+                "first_wrong": first_wrong(decoded[index][scored[index]]),
+                "ponder_steps": None if ponder is None else float(ponder[index]),
+            }
+            for index in range(len(sample))
+        ]
+        totals, rights = answers.sum(0), (decoded & answers).sum(0)
+        positions = [
+            {"length": length, "position": place, "right": int(rights[place]), "total": int(totals[place])}
+            for place in np.flatnonzero(totals).tolist()
+        ]
+        tokens = encoded.input_ids.shape[1]
+        flops = self._flops(encoded, length) / (min(COUNTED_EXAMPLES, len(sample)) * tokens)
+        return examples, positions, (tokens, flops, len(sample) * tokens / seconds)
+
+    @torch.inference_mode()
+    def _forced(self, encoded: Encoded, length: int):
+        """Whether each scored token is right with the right answer before it `[B, S]`, and mean ponder steps `[B]`."""
+        right, ponder = [], []
+        for rows in batches(encoded):
+            outputs = self.model(**self._inputs(encoded, length, rows), use_cache=False)
+            guesses = outputs.logits.argmax(-1).cpu().numpy()  # [b, T]
+            right.append(guesses == encoded.labels[rows])
+            steps = getattr(outputs, "ponder_steps", None)
+            if steps is not None:
+                real = encoded.attention_mask[rows]
+                ponder.append(steps.cpu().numpy().sum(-1) / real.sum(-1))
+        columns, width = label_columns(encoded)
+        return np.take_along_axis(np.concatenate(right), columns[:, :width], axis=1), (
+            np.concatenate(ponder) if ponder else None
+        )
+
+    @torch.inference_mode()
+    def _decode(self, encoded: Encoded, length: int, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Which scored tokens are right under greedy decoding; rows that are not decoded keep theirs `[B, S]`."""
+        decoded = right.copy()
+        columns, width = label_columns(encoded)
+        targets = np.take_along_axis(encoded.labels, columns[:, :width], axis=1)  # [B, S]
+        for prompt_length in np.unique(columns[rows, 0]) + 1 if len(rows) else ():
+            alike = rows[columns[rows, 0] + 1 == prompt_length]
+            for part in np.array_split(alike, max(1, len(alike) * encoded.input_ids.shape[1] // TOKENS_PER_BATCH)):
+                inputs = self._inputs(encoded, length, part)
+                prompts = inputs["input_ids"][:, :prompt_length]
+                extra = {"position_ids": inputs["position_ids"]} if "position_ids" in inputs else {}
+                generated = self.model.generate(
+                    prompts,
+                    attention_mask=torch.ones_like(prompts),
+                    max_new_tokens=width,
+                    do_sample=False,
+                    num_beams=1,
+                    pad_token_id=self.vocabulary.pad_id,
+                    eos_token_id=self.vocabulary.eos_id,
+                    **extra,
+                )[:, prompt_length:]
+                answer = np.full((len(part), width), self.vocabulary.pad_id)
+                answer[:, : generated.shape[1]] = generated.cpu().numpy()
+                decoded[part] = answer == targets[part]
+        return decoded
+
+    def _inputs(self, encoded: Encoded, length: int, rows) -> dict[str, torch.Tensor]:
+        chosen = Encoded(
+            *(getattr(encoded, name)[rows] for name in ("input_ids", "labels", "attention_mask", "is_end"))
+        )
+        inputs = to_model_inputs(chosen, shifted=False)
+        del inputs["labels"]
+        if self._random_ids():
+            every = np.arange(len(encoded.input_ids))[rows]
+            inputs["position_ids"] = self._drawn_ids(length, every)[:, : chosen.input_ids.shape[1]]
+        return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+
+    def _drawn_ids(self, length: int, indices: np.ndarray) -> torch.Tensor:
+        """Position ids of a fixed draw for each example, for the longest sequence of this length `[b, T]`."""
+        config = self.model.config
+        tokens = self.format.token_length(self.task, length, bos=self.bos)
+        drawn = []
+        for index in indices.tolist():
+            seed = int(derive_rng("position ids", self.task.key(), length, index).integers(2**63))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                drawn.append(
+                    draw_position_ids(config.eval_position_ids_scheme, 1, tokens, config.max_position_embeddings)
+                )
+        return torch.cat(drawn)
+
+    def _flops(self, encoded: Encoded, length: int) -> int:
+        inputs = self._inputs(encoded, length, slice(0, COUNTED_EXAMPLES))
+        return forward_flops(self.model, use_cache=False, **inputs)
+
+    def _aggregate(self, length, sample, examples, cost, lengths: TestLengths) -> dict:
+        """The row of one length; it follows from the examples' rows, the baselines and the cost."""
+        exact = sum(example["exact"] for example in examples)
+        tokens = sum(example["tokens"] for example in examples)
+        low, high = wilson(exact, len(examples))
+        known = baselines(self.task, length, sample)
+        token_length, flops_per_token, tokens_per_second = cost
+        ponder = [example["ponder_steps"] for example in examples if example["ponder_steps"] is not None]
+        return {
+            "length": length,
+            "token_length": token_length,
+            "split": split_of(length, lengths),
+            "enumerable": is_enumerable(self.task, length, self.examples),
+            "examples": len(examples),
+            "exact": exact / len(examples),
+            "exact_low": low,
+            "exact_high": high,
+            "tokens": sum(example["right_tokens"] for example in examples) / tokens if tokens else 1.0,
+            "teacher_forced": sum(e["teacher_forced_tokens"] for e in examples) / tokens if tokens else 1.0,
+            "threshold": threshold(known["baseline_exact"]),
+            "ponder_steps": float(np.mean(ponder)) if ponder else None,
+            "flops_per_token": flops_per_token,
+            "tokens_per_second": tokens_per_second,
+            **known,
+        }
+
+
+def split_of(length: int, lengths: TestLengths) -> str:
+    """Which part of the protocol a length belongs to."""
+    if length in lengths.beyond:
+        return "beyond"
+    return "reach" if length in lengths.reach_only else "within"
+
+
+def batches(encoded: Encoded) -> Iterator[slice]:
+    """Row slices of at most so many tokens."""
+    count, tokens = encoded.input_ids.shape
+    size = max(1, TOKENS_PER_BATCH // tokens)
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def label_columns(encoded: Encoded) -> tuple[np.ndarray, int]:
+    """The columns of each row's scored tokens, in order and first `[B, T]`, and the greatest number of them."""
+    labelled = encoded.labels != NOT_SCORED
+    return np.argsort(~labelled, axis=1, kind="stable"), int(labelled.sum(1).max())
+
+
+def scored_columns(encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a row's first S columns, as `label_columns` orders them, are scored, and which are the end `[B, S]`."""
+    columns, width = label_columns(encoded)
+    columns = columns[:, :width]
+    scored = np.take_along_axis(encoded.labels, columns, axis=1) != NOT_SCORED
+    return scored, np.take_along_axis(encoded.is_end, columns, axis=1)
+
+
+def leaves_early(right: np.ndarray, scored: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Rows whose first wrong token is followed by another of the answer, which decoding then reads differently."""
+    wrong = scored & ~right
+    first = wrong.argmax(1)
+    last = (scored & ~ends).sum(1) - 1
+    return np.flatnonzero(wrong.any(1) & (first < last))
+
+
+def first_wrong(right: np.ndarray) -> int:
+    """Index of the first wrong token, or -1."""
+    return -1 if right.all() else int(right.argmin())

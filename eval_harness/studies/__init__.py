@@ -1,0 +1,1 @@
+"""The studies: a file each, with its list of runs in `STUDY`."""

@@ -1,0 +1,269 @@
+"""One training run with `transformers.Trainer`: from a specification to a folder that anyone can load."""
+
+import hashlib
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from eval_harness.compute import resident_memory, training_flops
+from eval_harness.data import TrainingBatches
+from eval_harness.encoding import Vocabulary, build_tokenizer, get_format
+from eval_harness.environment import describe_environment
+from eval_harness.errors import HarnessError
+from eval_harness.models import SizedModel, build_model, size_model
+from eval_harness.results import read_json, write_json
+from eval_harness.specification import TrainingRun
+
+
+SPECIFICATION = "specification.json"
+RUN = "run.json"
+CHECKPOINTS = "checkpoints"
+
+# The protocol's training, where it differs from the library's defaults.
+PROTOCOL = {
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.05,  # a share of all steps
+    "max_grad_norm": 1.0,
+    "weight_decay": 0.0,
+}
+
+
+@dataclass
+class RunTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the protocol's defaults; every flag of the library works."""
+
+    lr_scheduler_type: str = PROTOCOL["lr_scheduler_type"]
+    warmup_steps: float = PROTOCOL["warmup_steps"]
+    max_grad_norm: float = PROTOCOL["max_grad_norm"]
+    weight_decay: float = PROTOCOL["weight_decay"]
+    learning_rate: float = 1e-3
+    max_steps: int = 1000
+    per_device_train_batch_size: int = 64
+    seed: int = 0
+    logging_steps: float = 100
+    save_strategy: str = "steps"
+    save_steps: float = 500
+    save_total_limit: int | None = 1
+    remove_unused_columns: bool | None = False
+    dataloader_pin_memory: bool = False
+    report_to: str | list[str] | None = "none"
+
+
+class Stopwatch(TrainerCallback):
+    """Counts the seconds of training over all its sittings, and the greatest memory seen."""
+
+    def __init__(self):
+        self.seconds, self.memory, self._begun = 0.0, 0, None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Continues from what the checkpoint says."""
+        self._begun = time.perf_counter()
+        self.seconds = next((entry["seconds"] for entry in reversed(state.log_history) if "seconds" in entry), 0.0)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Writes the seconds into the log, which checkpoints carry."""
+        self.memory = max(self.memory, resident_memory())
+        if state.log_history:
+            state.log_history[-1]["seconds"] = self.seconds + time.perf_counter() - self._begun
+
+    def on_train_end(self, args, state, control, **kwargs):
+        """Stops the watch."""
+        self.memory = max(self.memory, resident_memory())
+        self.seconds += time.perf_counter() - self._begun
+
+
+def default_arguments(run: TrainingRun, folder: Path, **overrides) -> RunTrainingArguments:
+    """The Trainer's arguments for a run of a study."""
+    fields = {
+        "output_dir": str(Path(folder) / CHECKPOINTS),
+        "max_steps": run.steps,
+        "learning_rate": run.learning_rate,
+        "per_device_train_batch_size": run.batch_size,
+        "seed": run.seed,
+        "use_cpu": not torch.cuda.is_available(),
+    }
+    return RunTrainingArguments(**(fields | run.trainer | overrides))
+
+
+def train(
+    run: TrainingRun,
+    folder: Path | str,
+    arguments: RunTrainingArguments | None = None,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    study: str | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Trains a run, or goes on where it was interrupted; a finished run is left as it is.
+
+    Args:
+        run: the specification.
+        folder: where checkpoints, the model and `run.json` go.
+        arguments: the Trainer's arguments; by default those of the specification.
+        callbacks: more of the Trainer's callbacks.
+        study: the study that the run belongs to.
+        quiet: whether to keep the Trainer's log lines to its log.
+
+    Returns:
+        The folder: `AutoModel….from_pretrained` and `AutoTokenizer.from_pretrained` load it.
+
+    Raises:
+        HarnessError: the folder holds a run of another specification, or the specification cannot be met.
+    """
+    folder = Path(folder)
+    arguments = arguments or default_arguments(run, folder)
+    claim_folder(run, folder)
+    if (folder / RUN).exists():
+        return folder
+    parts = arguments.world_size * arguments.gradient_accumulation_steps
+    sized = size_for(run)
+    batches = TrainingBatches(run, micro_batches=parts, shifted=sized.config.is_causal)
+    set_seed(run.seed)
+    model = build_model(sized.config)
+    model.generation_config = generation_config(run)
+    arguments.output_dir = str(folder / CHECKPOINTS)
+    arguments.train_sampling_strategy = "sequential"
+    arguments.per_device_train_batch_size = 1  # of micro-batches
+    stopwatch = Stopwatch()
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=batches,
+        data_collator=_only_item,
+        processing_class=build_tokenizer(run.make_task(), run.format, run.bos),
+        callbacks=[stopwatch, *callbacks],
+    )
+    if quiet:
+        trainer.remove_callback(PrinterCallback)
+    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    if trainer.is_world_process_zero():
+        _finish(run, folder, trainer, sized, stopwatch, batches, result.training_loss, study)
+    trainer.accelerator.wait_for_everyone()
+    return folder
+
+
+def size_for(run: TrainingRun) -> SizedModel:
+    """The run's model at its budget, with a vocabulary and tables as its task and format need them."""
+    task = run.make_task()
+    vocabulary = Vocabulary(task)
+    longest = longest_tokens(run)
+    given = {
+        "vocab_size": vocabulary.size,
+        "pad_token_id": vocabulary.pad_id,
+        "bos_token_id": vocabulary.bos_id,
+        "eos_token_id": vocabulary.eos_id,
+    }
+    if run.model != "lstm":
+        given["max_position_embeddings"] = longest
+    sized = size_model(run.model, run.budget, **(given | run.config))
+    if get_format(run.format).needs_causal and not sized.config.is_causal:
+        raise HarnessError(f"The {run.format} format needs a causal model: a bidirectional one would see the answer.")
+    return sized
+
+
+def longest_tokens(run: TrainingRun) -> int:
+    """Number of tokens of the longest sequence that position tables must hold."""
+    task = run.make_task()
+    longest = int(run.table_factor * run.train_length)
+    while not task.valid_length(longest):
+        longest += 1
+    return get_format(run.format).token_length(task, longest, bos=run.bos)
+
+
+def generation_config(run: TrainingRun) -> GenerationConfig:
+    """Greedy decoding up to the answer's end, so that a pipeline answers a prompt of the task."""
+    task, vocabulary = run.make_task(), Vocabulary(run.make_task())
+    return GenerationConfig(
+        do_sample=False,
+        max_new_tokens=task.output_length(run.train_length) + 1,
+        pad_token_id=vocabulary.pad_id,
+        bos_token_id=vocabulary.bos_id,
+        eos_token_id=vocabulary.eos_id,
+    )
+
+
+def claim_folder(run: TrainingRun, folder: Path) -> None:
+    """Writes the specification into the folder, or checks that it is the one that is there.
+
+    Raises:
+        HarnessError: the folder holds something else.
+    """
+    path = folder / SPECIFICATION
+    if path.exists():
+        if differences := run.differences(read_json(path)["training"]):
+            raise HarnessError(f"{folder} holds a run of another specification: {'; '.join(differences)}.")
+        return
+    if (folder / "config.json").exists():
+        raise HarnessError(f"{folder} holds a model that was not trained here; choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"run_id": run.identity(), "training": asdict(run)})
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; the Trainer writes its state last, so one without it was cut off."""
+    checkpoints = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for checkpoint in reversed(checkpoints):
+        try:
+            read_json(checkpoint / "trainer_state.json")
+            return str(checkpoint)
+        except HarnessError:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+    return None
+
+
+def weights_digest(model) -> str:
+    """SHA-256 over the names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _only_item(items):
+    return items[0]
+
+
+def _finish(run, folder, trainer, sized, stopwatch, batches, loss, study):
+    """Saves the model, then `run.json`, whose presence says that the run is whole; then drops the checkpoints."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.save_pretrained(folder)
+    trainer.processing_class.save_pretrained(folder)
+    sequences = batches.sequences()
+    task = run.make_task()
+    write_json(
+        folder / RUN,
+        {
+            "schema": 1,
+            "run_id": run.identity(),
+            "study": study,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "training": asdict(run) | {"task_version": task.version, "min_length": int(batches.lengths.min())},
+            "trainer": {**PROTOCOL, "optimizer": str(trainer.args.optim), "processes": trainer.args.world_size},
+            "model": {
+                "architecture": type(model).__name__,
+                "position_encoding": getattr(model.config, "position_encoding", None),
+                "position_ids": [
+                    getattr(model.config, "position_ids_scheme", None),
+                    getattr(model.config, "eval_position_ids_scheme", None),
+                ],
+                "causal": model.config.is_causal,
+                "chosen": ", ".join(f"{name} {size}" for name, size in sized.chosen.items()),
+                "parameters": sized.parameters,
+            },
+            "compute": {
+                "training_flops": training_flops(model, sequences),
+                "training_seconds": stopwatch.seconds,
+                "training_tokens": sum(length * count for length, count in sequences.items()),
+                "peak_memory_bytes": stopwatch.memory,
+            },
+            "final_loss": loss,
+            "environment": describe_environment(),
+            "weights_digest": weights_digest(model),
+        },
+    )
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
