@@ -27,15 +27,16 @@ class TrainingBatches(Dataset):
         run: the specification.
         micro_batches: into how many parts a step is cut.
         shifted: whether the model takes labels aligned with its logits as `shift_labels` too, as causal heads do.
+        split: the stream that examples come from.
     """
 
-    def __init__(self, run: TrainingRun, micro_batches: int = 1, shifted: bool = True):
+    def __init__(self, run: TrainingRun, micro_batches: int = 1, shifted: bool = True, split: str = "train"):
         if run.batch_size % micro_batches:
             raise HarnessError(
                 f"A batch of {run.batch_size} cannot be cut into {micro_batches} equal micro-batches; "
                 "processes times accumulation steps must divide batch_size."
             )
-        self.run, self.micro_batches, self.shifted = run, micro_batches, shifted
+        self.run, self.micro_batches, self.shifted, self.split = run, micro_batches, shifted, split
         self.task = run.make_task()
         self.format = get_format(run.format)
         self.vocabulary = Vocabulary(self.task)
@@ -63,9 +64,9 @@ class TrainingBatches(Dataset):
 
     def _rows(self, length: int, start: int, count: int) -> Sample:
         if self.quotas is None:
-            return self.task.sample(length, count, self.run.seed, "train", start)
+            return self.task.sample(length, count, self.run.seed, self.split, start)
         quota = self.quotas[length]
-        everything = self.task.sample(length, quota, self.run.seed, "train")
+        everything = self.task.sample(length, quota, self.run.seed, self.split)
         rows = [_row_in_epoch(self.run, length, quota, position) for position in range(start, start + count)]
         return everything[np.array(rows)]
 

@@ -1,6 +1,7 @@
 """Evaluates a saved model: a run's folder, any other folder, or a Hub id; writes what it finds beside the run."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,27 @@ class Setting:
     format: str
     bos: bool
     train_length: int | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An evaluation that was done.
+
+    Attributes:
+        setting: on what.
+        evaluation: how.
+        lengths: the lengths.
+        decoding: how answers came about.
+        seconds: how long it took.
+        outcomes: what came out.
+    """
+
+    setting: Setting
+    evaluation: Evaluation
+    lengths: TestLengths
+    decoding: str
+    seconds: float
+    outcomes: Outcomes
 
 
 def load_model(source: str | Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, object]:
@@ -76,46 +98,55 @@ def check_vocabulary(tokenizer, task: Task) -> None:
         )
 
 
-def evaluate_run(folder: Path | str, evaluation: Evaluation, progress=lambda length: None) -> Path:
-    """Evaluates a finished training run on its own task; what is there already is not done again.
+def evaluate_run(
+    folder: Path | str,
+    evaluation: Evaluation,
+    task: str | None = None,
+    format: str | None = None,
+    progress: Callable[[int], None] = lambda length: None,
+) -> Path:
+    """Evaluates a finished training run, by default on its own task; what is there already is not done again.
 
     Args:
         folder: the run's folder.
         evaluation: lengths and examples.
+        task: another task than the run's.
+        format: another format than the run's.
         progress: called with each length when it is scored.
 
     Returns:
         The folder of the evaluation.
     """
     folder = Path(folder)
-    setting = setting_of(folder)
-    run = read_json(folder / RUN)
-    cell_id = evaluation.identity(run["run_id"], setting.task, setting.format, setting.bos)
+    setting = setting_of(folder, task, format)
+    run_id = read_json(folder / RUN)["run_id"]
+    cell_id = evaluation.identity(run_id, setting.task, setting.format, setting.bos)
     cell_folder = folder / "evaluations" / cell_id
-    if (cell_folder / "lengths.parquet").exists():
-        return cell_folder
-    model, tokenizer = load_model(folder)
-    begun = time.perf_counter()
-    lengths, scorer, outcomes = evaluate(model, tokenizer, setting, evaluation, progress)
+    if not (cell_folder / "lengths.parquet").exists():
+        scored = evaluate(*load_model(folder), setting, evaluation, progress)
+        save(scored, cell_folder, run_id, cell_id)
+    return cell_folder
+
+
+def save(scored: Scored, folder: Path, run_id: str, cell_id: str) -> None:
+    """Writes an evaluation's files; the last one's presence says that it is whole."""
     cell = {
         "cell_id": cell_id,
-        "run_id": run["run_id"],
+        "run_id": run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "task": setting.task.key(),
-        "format": setting.format,
-        "bos": setting.bos,
-        "examples": evaluation.examples,
-        "lengths": list(lengths.all),
-        "factor": lengths.factor,
-        "decoding": scorer.decoding,
-        "seconds": time.perf_counter() - begun,
+        "task": scored.setting.task.key(),
+        "format": scored.setting.format,
+        "bos": scored.setting.bos,
+        "examples": scored.evaluation.examples,
+        "lengths": list(scored.lengths.all),
+        "factor": scored.lengths.factor,
+        "decoding": scored.decoding,
+        "seconds": scored.seconds,
     }
-    write_table(cell_folder / "examples.parquet", outcomes.examples, EXAMPLES)
-    write_table(cell_folder / "positions.parquet", outcomes.positions, POSITIONS)
-    write_json(cell_folder / "cell.json", cell)
-    # Last: its presence says that the evaluation is whole.
-    write_table(cell_folder / "lengths.parquet", outcomes.lengths, LENGTHS)
-    return cell_folder
+    write_table(folder / "examples.parquet", scored.outcomes.examples, EXAMPLES)
+    write_table(folder / "positions.parquet", scored.outcomes.positions, POSITIONS)
+    write_json(folder / "cell.json", cell)
+    write_table(folder / "lengths.parquet", scored.outcomes.lengths, LENGTHS)
 
 
 def setting_of(source: str | Path, task: str | None = None, format: str | None = None) -> Setting:
@@ -162,10 +193,16 @@ def choose_lengths(setting: Setting, evaluation: Evaluation) -> TestLengths:
 
 
 def evaluate(
-    model, tokenizer, setting: Setting, evaluation: Evaluation, progress=lambda length: None
-) -> tuple[TestLengths, Scorer, Outcomes]:
-    """Scores a loaded model; raises HarnessError before any work where model, task and lengths do not fit."""
+    model, tokenizer, setting: Setting, evaluation: Evaluation, progress: Callable[[int], None] = lambda length: None
+) -> Scored:
+    """Scores a loaded model.
+
+    Raises:
+        HarnessError: model, task and lengths do not fit each other; before any work is done.
+    """
     check_vocabulary(tokenizer, setting.task)
     lengths = choose_lengths(setting, evaluation)
     scorer = Scorer(model, setting.task, setting.format, setting.bos, evaluation.examples)
-    return lengths, scorer, scorer.score(lengths, progress)
+    begun = time.perf_counter()
+    outcomes = scorer.score(lengths, progress)
+    return Scored(setting, evaluation, lengths, scorer.decoding, time.perf_counter() - begun, outcomes)

@@ -83,9 +83,12 @@ def model_card(results: list[RunResult], repo_id: str, config: dict[str, Any]) -
 
 
 def auto_class(config: dict[str, Any]) -> str:
-    """The Auto class that loads the model, by the ending of its architecture's name."""
+    """The Auto class that loads the model, by the ending of its architecture's name.
+
+    Names without such an ending (`GPT2LMHeadModel`) are older causal language models.
+    """
     _, found, head = config["architectures"][0].partition("For")
-    return f"AutoModelFor{head}" if found else "AutoModel"
+    return f"AutoModelFor{head}" if found else "AutoModelForCausalLM"
 
 
 def _card_data(results: list[RunResult], summaries: list[dict], repo_id: str) -> ModelCardData:
@@ -153,6 +156,7 @@ def _evaluation(result: RunResult, summary: dict[str, Any]) -> dict[str, Any]:
         "figure": figure_path(result),
         "folder": f"results/evaluations/{cell['cell_id']}",
         "examples": cell["examples"],
+        "lengths": cell["lengths"],
         "decoding": words(cell["decoding"]),
         "measures": _measures(result, summary),
         "header": header,
@@ -164,7 +168,7 @@ def _evaluation(result: RunResult, summary: dict[str, Any]) -> dict[str, Any]:
 def _verdict(summary: dict[str, Any], train_length: int) -> str:
     """The headline of a cell in one or two sentences."""
     if summary["fits"] is None:
-        return "**Nothing can be said about the fit**: every trained length that was tested has few distinct inputs."
+        return "**Whether it fits is not known**: no trained length was tested that could show it."
     if not summary["fits"]:
         return f"**It did not learn the task** at lengths up to {train_length}, so reach is not defined."
     if summary["reach"] is None:
@@ -251,20 +255,21 @@ def _compute(run: dict[str, Any]) -> list[list[str]]:
         ["training tokens", quantity(compute["training_tokens"])],
         ["training time", duration(compute["training_seconds"])],
         ["peak memory", quantity(compute["peak_memory_bytes"], "B")],
-        ["final loss", f"{run['final_loss']:.4g}"],
+        ["final loss", MISSING if run["final_loss"] is None else f"{run['final_loss']:.4g}"],
     ]
 
 
 def _environment(environment: dict[str, Any]) -> list[list[str]]:
-    git = environment["git"]
-    revision = f"{_cell(git['revision'])}{' with uncommitted changes' if git['dirty'] else ''}"
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(environment["packages"].items()))
+    git = environment["git"]  # None where the code did not run from a checkout
+    revision = f"{git['revision']}{' with uncommitted changes' if git['dirty'] else ''}" if git else MISSING
+    packages = [f"{name} {version}" for name, version in environment["packages"].items() if version]
     return [
-        ["Python", _cell(environment["python"])],
-        ["packages", packages],
+        ["Python", environment["python"]],
+        ["packages", ", ".join(packages)],
         ["Longreach revision", revision],
-        ["platform", _cell(environment["platform"])],
-        ["processor", _cell(environment["processor"])],
+        ["platform", environment["platform"]],
+        ["processor", environment["processor"]],
+        ["accelerator", _cell(environment.get("accelerator"))],
     ]
 
 

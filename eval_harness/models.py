@@ -47,8 +47,11 @@ def _architectures() -> dict[str, Architecture]:
         if not encoding_class.recurrent_only:
             chosen = {"position_encoding": encoding}
             named.append(Architecture(f"transformer-{encoding}", hf_models.PositionTransformerConfig, chosen))
+            named.append(
+                Architecture(f"universal_transformer-{encoding}", hf_models.UniversalTransformerConfig, chosen)
+            )
     named.append(Architecture("universal_transformer", hf_models.UniversalTransformerConfig))
-    return {architecture.name: architecture for architecture in named}
+    return {architecture.name: architecture for architecture in sorted(named, key=lambda named: named.name)}
 
 
 ARCHITECTURES = _architectures()

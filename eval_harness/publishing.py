@@ -33,8 +33,8 @@ from eval_harness.results import RunResult, load_run, read_json, run_folders
 
 WEIGHTS = ".safetensors"
 
-# Pickled, read by nothing that loads a model, and it holds the paths of the machine that trained.
-NEVER_PUBLISHED = {"training_args.bin", "README.md"}
+# Files of a run's folder that are no part of its model. The pickled arguments tell of the machine that trained.
+NOT_OF_THE_MODEL = {"run.json", "specification.json", "training_args.bin", "README.md"}
 
 
 @dataclass(frozen=True)
@@ -249,8 +249,9 @@ def _repositories(runs: list[Path], to: str, is_study: bool) -> dict[str, Path]:
 
 
 def _repo_name(run: Path) -> str:
-    """`<study>-<run folder>`, with what the Hub does not allow in a name turned into single hyphens."""
-    name = f"{run.resolve().parent.name}-{run.resolve().name}"
+    """`<study>-<run folder>`, or the folder alone where there is no study, in the Hub's alphabet."""
+    study = read_json(run / "run.json")["study"]
+    name = f"{study}-{run.resolve().name}" if study else run.resolve().name
     name = re.sub(r"[^A-Za-z0-9._-]", "-", name)
     return re.sub(r"-{2,}", "-", re.sub(r"\.{2,}", ".", name)).strip("-.")
 
@@ -282,10 +283,10 @@ def _describe(publication: Publication) -> str:
 
 def _problem(run: Path) -> str | None:
     """Why a run cannot be published yet; None if it can."""
-    if not (run / "run.json").is_file() or not (run / "model" / "config.json").is_file():
+    if not (run / "run.json").is_file():
         return f"The run {run} is not trained to the end; run its study again to finish it."
-    if not any(path.name.endswith(WEIGHTS) for path in (run / "model").iterdir()):
-        return f"The run {run} has no weights in model/; run its study again to finish it."
+    if not (run / "config.json").is_file() or not any(path.name.endswith(WEIGHTS) for path in run.iterdir()):
+        return f"The run {run} has lost its model: config.json or the weights are not there."
     if not _cell_ids(run):
         return f"The run {run} is not scored yet; run its study again, or score it with `longreach evaluate`."
     return None
@@ -317,10 +318,10 @@ def _fill(folder: Path, run: Path, results: list[RunResult], repo_id: str) -> No
     """Writes everything the repository holds into a new folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    config = read_json(run / "model" / "config.json")
-    _check_own_code(run / "model", config)
-    for path in sorted((run / "model").iterdir()):
-        if path.is_file() and path.name not in NEVER_PUBLISHED:
+    config = read_json(run / "config.json")
+    _check_own_code(run, config)
+    for path in run.iterdir():
+        if path.is_file() and path.name not in NOT_OF_THE_MODEL and not path.name.startswith("."):
             shutil.copyfile(path, folder / path.name)
     for result in results:
         figure = Path(figure_path(result))
@@ -331,13 +332,13 @@ def _fill(folder: Path, run: Path, results: list[RunResult], repo_id: str) -> No
     model_card(results, repo_id, config).save(folder / "README.md")
 
 
-def _check_own_code(model: Path, config: dict) -> None:
+def _check_own_code(run: Path, config: dict) -> None:
     """Refuses a model whose configuration points to code that was not saved: nobody could load it."""
     for reference in config.get("auto_map", {}).values():
         file = f"{reference.split('.')[0]}.py"
         in_another_repository = "--" in reference
-        if not in_another_repository and not (model / file).is_file():
-            raise HarnessError(f"{model / 'config.json'} names {file}, which is not beside it; save the model again.")
+        if not in_another_repository and not (run / file).is_file():
+            raise HarnessError(f"{run / 'config.json'} names {file}, which is not beside it; save the model again.")
 
 
 def _replace_folder(new: Path, old: Path) -> None:

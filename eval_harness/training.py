@@ -3,8 +3,9 @@
 import hashlib
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from eval_harness.specification import TrainingRun
 SPECIFICATION = "specification.json"
 RUN = "run.json"
 CHECKPOINTS = "checkpoints"
+EVAL_BATCHES = 16  # for the Trainer's own evaluation, where it is asked for: on training lengths, for the loss alone
 
 # The protocol's training, where it differs from the library's defaults.
 PROTOCOL = {
@@ -43,7 +45,8 @@ class RunTrainingArguments(TrainingArguments):
     weight_decay: float = PROTOCOL["weight_decay"]
     learning_rate: float = 1e-3
     max_steps: int = 1000
-    per_device_train_batch_size: int = 64
+    per_device_train_batch_size: int = 1  # of micro-batches: what a step has is the run's batch_size
+    per_device_eval_batch_size: int = 1
     seed: int = 0
     logging_steps: float = 100
     save_strategy: str = "steps"
@@ -51,7 +54,7 @@ class RunTrainingArguments(TrainingArguments):
     save_total_limit: int | None = 1
     remove_unused_columns: bool | None = False
     dataloader_pin_memory: bool = False
-    report_to: str | list[str] | None = "none"
+    ddp_find_unused_parameters: bool | None = False  # every model uses all its parameters at every step
 
 
 class Stopwatch(TrainerCallback):
@@ -83,7 +86,6 @@ def default_arguments(run: TrainingRun, folder: Path, **overrides) -> RunTrainin
         "output_dir": str(Path(folder) / CHECKPOINTS),
         "max_steps": run.steps,
         "learning_rate": run.learning_rate,
-        "per_device_train_batch_size": run.batch_size,
         "seed": run.seed,
         "use_cpu": not torch.cuda.is_available(),
     }
@@ -116,23 +118,29 @@ def train(
     """
     folder = Path(folder)
     arguments = arguments or default_arguments(run, folder)
-    claim_folder(run, folder)
+    if arguments.per_device_train_batch_size != 1:
+        raise HarnessError(
+            f"per_device_train_batch_size cannot be {arguments.per_device_train_batch_size}; "
+            "give batch_size, the examples of a step over all processes."
+        )
+    sized = size_for(run)
+    with arguments.main_process_first(local=False):
+        claim_folder(run, folder)
     if (folder / RUN).exists():
         return folder
     parts = arguments.world_size * arguments.gradient_accumulation_steps
-    sized = size_for(run)
     batches = TrainingBatches(run, micro_batches=parts, shifted=sized.config.is_causal)
     set_seed(run.seed)
     model = build_model(sized.config)
     model.generation_config = generation_config(run)
     arguments.output_dir = str(folder / CHECKPOINTS)
     arguments.train_sampling_strategy = "sequential"
-    arguments.per_device_train_batch_size = 1  # of micro-batches
     stopwatch = Stopwatch()
     trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=batches,
+        eval_dataset=TrainingBatches(replace(run, steps=EVAL_BATCHES), shifted=sized.config.is_causal, split="tune"),
         data_collator=_only_item,
         processing_class=build_tokenizer(run.make_task(), run.format, run.bos),
         callbacks=[stopwatch, *callbacks],
@@ -144,6 +152,23 @@ def train(
         _finish(run, folder, trainer, sized, stopwatch, batches, result.training_loss, study)
     trainer.accelerator.wait_for_everyone()
     return folder
+
+
+def weight_changing(arguments: RunTrainingArguments) -> dict:
+    """The Trainer's arguments that change what is learned, beyond the specification's own, where not default."""
+    names = (
+        *("adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "label_smoothing_factor", "lr_scheduler_kwargs"),
+        *("lr_scheduler_type", "max_grad_norm", "neftune_noise_alpha", "optim", "optim_args", "tf32", "warmup_steps"),
+        "weight_decay",
+    )
+    # Not from a second instance: making one would reset the state of a distributed run.
+    defaults = {each.name: each.default for each in fields(RunTrainingArguments) if each.name in names}
+    values = {name: _plain(getattr(arguments, name)) for name in names if hasattr(arguments, name)}
+    return {name: value for name, value in values.items() if value != _plain(defaults[name])}
+
+
+def _plain(value):
+    return value.value if isinstance(value, Enum) else value
 
 
 def size_for(run: TrainingRun) -> SizedModel:
@@ -243,7 +268,7 @@ def _finish(run, folder, trainer, sized, stopwatch, batches, loss, study):
             "study": study,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "training": asdict(run) | {"task_version": task.version, "min_length": int(batches.lengths.min())},
-            "trainer": {**PROTOCOL, "optimizer": str(trainer.args.optim), "processes": trainer.args.world_size},
+            "trainer": {name: _plain(getattr(trainer.args, name)) for name in (*PROTOCOL, "optim", "world_size")},
             "model": {
                 "architecture": type(model).__name__,
                 "position_encoding": getattr(model.config, "position_encoding", None),

@@ -235,13 +235,13 @@ class SequenceClassificationHead(_ClassificationHead):
         logits = self.score(self.dropout(pooled))  # [B, C]
         loss = None
         if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
         return self.finish(self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, **kwargs)
 
     def pool(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """One state per sequence `[B, D]`."""
         if attention_mask is None:
-            attention_mask = states.new_ones(states.shape[:2])
+            attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
         if self.config.is_causal:
             positions = torch.arange(states.shape[1], device=states.device)
             last = (positions * attention_mask).argmax(dim=-1).long()

@@ -73,36 +73,39 @@ class LSTMLayer(GradientCheckpointingLayer):
         units = config.hidden_size // 2 if config.bidirectional else config.hidden_size
         self.lstm = nn.LSTM(config.hidden_size, units, batch_first=True, bidirectional=config.bidirectional)
 
-    def forward(self, states: Tensor, lengths: Tensor | None, past_key_values=None, slot: int = 0, **kwargs) -> Tensor:
+    def forward(self, states: Tensor, real: Tensor | None, past_key_values=None, slot: int = 0) -> Tensor:
         """Maps states `[B, T, D]` to states `[B, T, D]`.
 
         Args:
-            states: real tokens first in each row.
-            lengths: number of real tokens of each row `[B]`, or None where all are real.
+            states: states of the new tokens.
+            real: which of them are no padding `[B, T]`, or None where all are real.
             past_key_values: cache that gives the state to begin with and takes the last one, or None.
             slot: the cache layer to use.
-            kwargs: what attention layers take.
         """
         cache = None if past_key_values is None else past_key_values.layers[slot]
         begin = None
         if cache is not None and cache.is_initialized:
             begin = (cache.keys[None].contiguous(), cache.values[None].contiguous())  # [1, B, U]
-        if lengths is None:
+        if real is None:
             output, end = self.lstm(states, begin)
         else:
-            output, end = self._run_packed(states, lengths, begin)
+            output, end = self._run_packed(states, real, begin)
         if cache is not None:
             cache.store(end[0][0], end[1][0], states.shape[1])
         return output
 
-    def _run_packed(self, states, lengths, begin):
+    def _run_packed(self, states, real, begin):
+        order, lengths = (~real).long().argsort(dim=-1, stable=True), real.sum(-1)  # real tokens first
         # A row without real tokens is read for one token, since packing allows no empty rows, and then set back.
-        packed = pack_padded_sequence(states, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(
+            reorder(states, order), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
         output, end = self.lstm(packed, begin)
         output, _ = pad_packed_sequence(output, batch_first=True, total_length=states.shape[1])
         begin = tuple(torch.zeros_like(state) for state in end) if begin is None else begin
-        real = (lengths > 0)[None, :, None]
-        return output, tuple(torch.where(real, new, old) for new, old in zip(end, begin, strict=True))
+        read = (lengths > 0)[None, :, None]
+        end = tuple(torch.where(read, new, old) for new, old in zip(end, begin, strict=True))
+        return reorder(output, order.argsort(-1)), end
 
 
 class LSTMPreTrainedModel(LongreachPreTrainedModel):
@@ -120,6 +123,8 @@ class LSTMPreTrainedModel(LongreachPreTrainedModel):
         if not isinstance(module, nn.LSTM):
             return
         for name, parameter in module.named_parameters():
+            if getattr(parameter, "_is_hf_initialized", False):
+                continue  # loaded from a checkpoint, which the views below would not say
             gates = parameter.view(4, module.hidden_size, -1)  # input, forget, cell, output
             if name.startswith("bias"):
                 init.zeros_(parameter)
@@ -170,31 +175,24 @@ class LSTMModel(LSTMPreTrainedModel):
         """
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         past_key_values = self.cache_for(use_cache, past_key_values)
-        order, lengths = real_tokens_first(attention_mask, states.shape[1])
-        states = reorder(states, order)
+        real = real_tokens(attention_mask, states.shape[1])
         for slot, layer in enumerate(self.layers):
             states = states if slot == 0 else self.dropout(states)
-            states = layer(states, lengths, past_key_values=past_key_values, slot=slot)
-        states = states if order is None else reorder(states, order.argsort(-1))
+            states = layer(states, real, past_key_values=past_key_values, slot=slot)
         return BaseModelOutputWithPast(last_hidden_state=states, past_key_values=past_key_values)
 
 
-def real_tokens_first(attention_mask: Tensor | None, length: int) -> tuple[Tensor | None, Tensor | None]:
-    """The order `[B, T]` that brings the real tokens of each row to the front, and their number `[B]`.
-
-    None for both where all of the last `length` tokens are real.
-    """
+def real_tokens(attention_mask: Tensor | None, length: int) -> Tensor | None:
+    """Which of the last `length` tokens are no padding `[B, length]`; None where all are real."""
     if attention_mask is None:
-        return None, None
+        return None
     real = attention_mask[:, -length:].bool()
-    if real.all():
-        return None, None
-    return (~real).long().argsort(dim=-1, stable=True), real.sum(-1)
+    return None if real.all() else real
 
 
-def reorder(states: Tensor, order: Tensor | None) -> Tensor:
+def reorder(states: Tensor, order: Tensor) -> Tensor:
     """Puts the positions of each row in the given order `[B, T, D]`."""
-    return states if order is None else states.gather(1, order[..., None].expand_as(states))
+    return states.gather(1, order[..., None].expand_as(states))
 
 
 class LSTMForCausalLM(CausalLMHead, LSTMPreTrainedModel, GenerationMixin):

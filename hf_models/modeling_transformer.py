@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
 from .modeling_base import LongreachPreTrainedModel
-from .position_encodings import LayerEncodings, Positions
+from .position_encodings import LayerEncodings, PositionEncoding, Positions
 from .position_ids import draw_position_ids, resolve_position_ids
 
 
@@ -21,6 +21,12 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, PositionEncoding):
+            module.initialise()
 
     def surroundings(self, encodings: LayerEncodings, states: Tensor, attention_mask, position_ids, past_key_values):
         """What the layers of a forward pass share: the mask, the bias of each layer, the ids of the new tokens.
@@ -70,12 +76,20 @@ class PositionIdsGeneration:
         prompt = inputs if inputs is not None else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
         if scheme != "consecutive" and prompt is not None and kwargs.get("position_ids") is None:
             config = generation_config or self.generation_config
-            new = kwargs.get("max_new_tokens", config.max_new_tokens)
-            longest = kwargs.get("max_length", config.max_length) or 20  # the library's default
-            length = prompt.shape[1] + new if new is not None else longest
             size = self.config.max_position_embeddings
+            new = kwargs.get("max_new_tokens", config.max_new_tokens)
+            length = kwargs.get("max_length", config.max_length)
+            if new is not None:
+                length = prompt.shape[1] + new
+            elif length is None:
+                length = min(prompt.shape[1] + 20, size)  # the library's default
             kwargs["position_ids"] = draw_position_ids(scheme, prompt.shape[0], length, size, prompt.device)
         return super().generate(inputs, generation_config=generation_config, **kwargs)
+
+    @staticmethod
+    def create_masks_for_generate(attention_mask, **kwargs):
+        """Keeps the mask of tokens `[B, S]` with a cache of fixed size too: ids and halting read the padding from it."""
+        return attention_mask
 
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
         fixed = None

@@ -19,6 +19,7 @@ from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 
@@ -63,6 +64,9 @@ class PositionEncoding(nn.Module):
                 raise ValueError(f"{cls.__name__} has no argument {name!r}.{hint} Allowed: {allowed}.")
         if cls.recurrent_only and not hasattr(config, "num_steps"):
             raise ValueError(f"{cls.__name__} needs a model that is recurrent in depth, not {config.model_type!r}.")
+
+    def initialise(self):
+        """Sets the encoding's own parameters; modules inside it begin as everywhere in the model."""
 
     def embed(self, states: Tensor, ids: Tensor, step: int | None = None) -> Tensor:
         """States with what the encoding adds to them `[B, T, D]`; `step` counts from 0 in a recurrent model."""
@@ -270,9 +274,15 @@ class FIRE(PositionEncoding):
     def __init__(self, config, width: int = 32, threshold: int = 512):
         super().__init__(config)
         self.network = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, config.num_attention_heads))
-        self.scale = nn.Parameter(torch.tensor(0.1))  # c
-        self.threshold_factor = nn.Parameter(torch.tensor(1.0))
+        self.scale = nn.Parameter(torch.empty(()))  # c
+        self.threshold_factor = nn.Parameter(torch.empty(()))
         self.threshold = threshold
+
+    @torch.no_grad()
+    def initialise(self):
+        """c begins at 0.1 and the threshold at the one configured."""
+        init.constant_(self.scale, 0.1)
+        init.ones_(self.threshold_factor)
 
     def psi(self, distances: Tensor) -> Tensor:
         """log(|c| x + 1)."""
@@ -284,6 +294,7 @@ class FIRE(PositionEncoding):
         farthest = torch.maximum(positions.query_ids[:, :, None], positions.key_ids[:, None, :])
         farthest = torch.maximum(farthest, (self.threshold_factor * self.threshold).abs())
         relative = distances.sign() * self.psi(distances.abs()) / self.psi(farthest).clamp(min=1e-6)
+        relative = relative.to(self.network[0].weight.dtype)
         return self.network(relative[..., None]).permute(0, 3, 1, 2)
 
 

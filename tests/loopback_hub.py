@@ -139,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # headers and body leave in one packet: two cost a delayed acknowledgement each
-    server: LoopbackHub
+    server: LoopbackHub  # ty: ignore[incompatible-mutable-override]
 
     def log_message(self, format, *args):  # silent: pytest owns the terminal
         pass

@@ -36,11 +36,12 @@ def finished_run(study, task=MAJORITY, model=MODELS[0], seed=1):
     run = write_run(study, model=model, task=task, seed=seed, examples=100)
     write_json(study / "study.json", {"name": study.name})
     auto_map = {"AutoConfig": "configuration_lstm.LSTMConfig", "AutoModelForCausalLM": "modeling_lstm.LSTMForCausalLM"}
-    write_json(run / "model" / "config.json", {"architectures": ["LSTMForCausalLM"], "auto_map": auto_map})
-    for name in ("configuration_lstm.py", "modeling_lstm.py", "tokenizer.json"):
-        (run / "model" / name).write_text("{}\n")
-    (run / "model" / "model.safetensors").write_bytes(bytes(4000))
-    (run / "model" / "training_args.bin").write_bytes(b"a pickle that tells where the trainer lives")
+    write_json(run / "config.json", {"architectures": ["LSTMForCausalLM"], "auto_map": auto_map})
+    for name in ("configuration_lstm.py", "modeling_lstm.py", "tokenizer.json", "specification.json"):
+        (run / name).write_text("{}\n")
+    (run / "model.safetensors").write_bytes(bytes(4000))
+    (run / "training_args.bin").write_bytes(b"a pickle that tells where the trainer lives")
+    (run / "checkpoints" / "checkpoint-1").mkdir(parents=True)
     return run
 
 
@@ -123,8 +124,9 @@ def test_the_card_says_when_nothing_was_learnt(study, tmp_path):
 
 
 def test_a_model_of_transformers_own_is_loaded_without_trust(run, tmp_path):
-    write_json(run / "model" / "config.json", {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
+    write_json(run / "config.json", {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
     text = (prepare(run, tmp_path / "out", "tester/majority") / "README.md").read_text()
+    assert "AutoModelForCausalLM.from_pretrained" in text
     assert "trust_remote_code" not in text
 
 
@@ -187,10 +189,10 @@ def test_a_failure_leaves_the_folder_of_the_time_before(run, tmp_path, monkeypat
     ("missing", "sentence"),
     [
         ("run.json", "not trained to the end"),
-        ("model/config.json", "not trained to the end"),
-        ("model/model.safetensors", "no weights"),
+        ("config.json", "lost its model"),
+        ("model.safetensors", "lost its model"),
         ("evaluations/cell-1/lengths.parquet", "not scored yet"),
-        ("model/modeling_lstm.py", "names modeling_lstm.py"),
+        ("modeling_lstm.py", "names modeling_lstm.py"),
     ],
 )
 def test_an_unfinished_run_is_refused_in_one_sentence(run, tmp_path, missing, sentence):
@@ -256,6 +258,15 @@ def test_names_are_made_fit_for_the_hub(run, study):
     run.rename(study / "majority:letters=5..x__")
     (publication,) = publish(study, "tester").publications
     assert publication.repo_id == "tester/first-majority-letters-5.x__"
+
+
+def test_a_run_of_no_study_is_named_by_its_folder(run):
+    record = read_json(run / "run.json")
+    record |= {"study": None, "final_loss": None, "environment": record["environment"] | {"git": None}}
+    write_json(run / "run.json", record)
+    (publication,) = publish(run, "tester").publications
+    assert publication.repo_id == "tester/majority-lstm-1"
+    assert "None" not in (run / "hub" / "README.md").read_text()
 
 
 def test_a_push_without_a_token_is_refused_before_anything_is_made(hub, run, monkeypatch):
@@ -346,14 +357,13 @@ def save_random_model(run):
     training = load_run(run).training
     task = get_task(training["task"])
     tokenizer = build_tokenizer(task, training["format"])
-    shutil.rmtree(run / "model")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = LSTMForCausalLM(LSTMConfig(vocab_size=len(tokenizer), hidden_size=16, pad_token_id=0, eos_token_id=3))
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter)
-    model.save_pretrained(run / "model")
-    tokenizer.save_pretrained(run / "model")
+    model.save_pretrained(run)
+    tokenizer.save_pretrained(run)
     return model.eval()
 
 

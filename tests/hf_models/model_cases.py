@@ -75,6 +75,13 @@ def pairs(cases=tuple(CASES)) -> list[tuple[str, str]]:
     return [(case, head) for case in cases for head in heads_of(case)]
 
 
+def spread() -> list[tuple[str, str]]:
+    """Every case with one head, and the representatives with all that have a loss."""
+    chosen = [(case, "ForMaskedLM") for case in CASES]
+    chosen += [(case, head) for case in REPRESENTATIVES for head in heads_of(case)]
+    return [pair for pair in dict.fromkeys(chosen) if pair[1] != "Model"]
+
+
 def config_of(case: str, **overrides):
     """A new configuration of a case."""
     config_class, options = CASES[case]

