@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
+from eval_harness.cli import parse_quantity
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.specification import TrainingRun
 from eval_harness.training import RunTrainingArguments, train, weight_changing
@@ -25,7 +26,7 @@ class RunArguments:
     model: str | None = field(default=None, metadata={"help": "architecture, as `longreach models` lists them"})
     format: str | None = field(default=None, metadata={"help": "autoregressive, parallel or in_place"})
     bos: bool = field(default=True, metadata={"help": "begin sequences with <bos>"})
-    budget: int = field(default=100_000, metadata={"help": "parameters without embeddings, head, position tables"})
+    budget: str = field(default="100k", metadata={"help": "parameters without embeddings, head, position tables"})
     config_overrides: list[str] = field(default_factory=list, metadata={"help": "key=value of the configuration"})
     train_length: int = field(default=40, metadata={"help": "greatest training length"})
     table_factor: float = field(default=12.5, metadata={"help": "position tables hold this times train_length"})
@@ -80,6 +81,7 @@ def specify(chosen: RunArguments, arguments: RunTrainingArguments) -> TrainingRu
         if getattr(chosen, name) is None:
             raise HarnessError(f"Say which {name} with --{name}; `longreach {name}s` lists them.")
     given = asdict(chosen)
+    given["budget"] = parse_quantity(str(chosen.budget))
     overrides = dict(read_override(text) for text in given.pop("config_overrides"))
     run = TrainingRun(
         **given,

@@ -217,7 +217,7 @@ def act(states, probability, step, threshold: float, max_steps: int, real) -> tu
                 continue
             following[t] = after[t]
             steps[t] += 1
-            if float(sums[t] + chances[t]) >= threshold or number == max_steps - 1:
+            if (sums[t] + chances[t]).item() >= threshold or number == max_steps - 1:
                 remainders[t] = 1 - sums[t]
                 outputs[t] = outputs[t] + remainders[t] * after[t]
                 done[t] = True

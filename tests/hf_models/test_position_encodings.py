@@ -284,7 +284,6 @@ def test_eager_and_sdpa_agree_over_ids_of_every_row_forward_and_backward(encodin
         assert all(gradient.abs().max() > 0 for gradient in results[1][2:])
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # uncompiled FlexAttention says that it is slow
 @pytest.mark.parametrize("suffix", ["", "-bidirectional"])
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -1,0 +1,41 @@
+# The verbs of the project. Each sets up the environment first where that is needed.
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := hf_models eval_harness scripts tests benchmarks
+
+# Parallel processes get one thread each: threads that spin on busy cores slow a step many times over.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup style quality test demo docs
+
+help:  ## list the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_FLAGS) --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/installed  ## make the virtual environment and install
+
+demo: setup  ## train, score and report the study `quickstart`
+	$(BIN)/longreach run quickstart
+
+test: setup  ## run all tests
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+style: setup  ## format, and mend what can be mended
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+quality: setup  ## check format, lint and types
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ty check hf_models eval_harness scripts
+
+docs: setup  ## build the manual into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,0 +1,66 @@
+"""Every snippet of the README and the manual runs: shell commands first, then a page's Python as one script."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def snippets(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """An empty folder with the scripts in it, and the environment's commands on the path."""
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    binaries = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "MASTER_PORT": "29611",
+    }
+
+    def run(command):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_snippets_run(page, workplace, tmp_path):
+    for snippet in snippets(page, "bash"):
+        for line in snippet.strip().splitlines():
+            # The README's two set-up commands are what runs this test; here they are only read.
+            command = re.sub(r"^make ", f"make --dry-run --directory {ROOT} ", line)
+            workplace(["bash", "-c", command])
+    if python := snippets(page, "python"):
+        script = tmp_path / "page.py"
+        script.write_text("\n".join(python), encoding="utf-8")
+        workplace([sys.executable, str(script)])
+
+
+def test_every_link_inside_the_repository_leads_somewhere():
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_map_of_the_readme_names_what_is_there():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## The map")[1].split("\n## ")[0]
+    for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE):
+        names = re.findall(r"`([^`]+)`", row)
+        folder = Path(names[0]).parent if "/" in names[0].rstrip("/") else Path()
+        for name in names:
+            path = Path(name) if "/" in name.rstrip("/") or name.endswith("/") else folder / name
+            assert (ROOT / path).exists() or (ROOT / folder / path).exists(), f"{row}: {name}"
