@@ -162,7 +162,7 @@ def evaluate(
 
     chosen = None if lengths is None else parse_lengths(lengths)
     evaluation = Evaluation(factor=factor, examples=examples, lengths=chosen)
-    with tqdm(unit="length", desc="scoring", leave=False) as bar:
+    with tqdm(unit="length", desc="scoring", leave=False, disable=None) as bar:  # no bar where nobody looks on
         if (Path(source) / RUN).exists():
             cell = evaluate_run(source, evaluation, task, format, progress=lambda length: bar.update())
             rows = read_table(cell / "lengths.parquet")

@@ -5,10 +5,10 @@ the hidden size as a number of heads of fixed width, then the feed-forward size,
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 import hf_models
 from eval_harness.compute import count_parameters
@@ -110,13 +110,19 @@ def size_model(name: str, budget: int, **config) -> SizedModel:
     return SizedModel(name, sized, parameters, chosen)
 
 
-def make_config(architecture: Architecture, fields: dict):
-    """Builds a configuration; what the configuration class refuses is the user's to mend."""
+def make_config(architecture: Architecture, values: dict):
+    """Builds a configuration; what the configuration class refuses is the user's to mend, and so are unknown keys."""
     try:
-        return architecture.config_class(**fields)
+        config = architecture.config_class(**values)
     except Exception as error:  # the library wraps ours in errors of its own
         cause = error.__cause__ or error
         raise HarnessError(f"{architecture.name}: {cause}") from error
+    known = {each.name for each in fields(config)}
+    common = {each.name for each in fields(PreTrainedConfig)}
+    for key in values:
+        if key not in known:
+            raise unknown(f"configuration key of {architecture.name}:", key, known - common)
+    return config
 
 
 def build_model(config) -> PreTrainedModel:
@@ -151,9 +157,12 @@ def _solve_width_and_feed_forward(architecture, given, budget):
             # The count is linear in the feed-forward size.
             smallest, next_smallest = (_counted(architecture, given, **chosen, intermediate_size=n) for n in (1, 2))
             chosen["intermediate_size"] = 1 + round((budget - smallest) / (next_smallest - smallest))
-        ratio = chosen.get("intermediate_size", given.get("intermediate_size")) / (FEED_FORWARD_RATIO * width)
-        if ratio > 0:
-            fitting.append((abs(math.log(ratio)), chosen))
+            if chosen["intermediate_size"] < 1:
+                continue
+            misfit = abs(math.log(chosen["intermediate_size"] / (FEED_FORWARD_RATIO * width)))
+        else:
+            misfit = abs(_counted(architecture, given, **chosen) - budget)
+        fitting.append((misfit, chosen))
     if not fitting:
         raise HarnessError(f"{architecture.name} cannot be as small as {budget} parameters.")
     return min(fitting, key=lambda pair: pair[0])[1]

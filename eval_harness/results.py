@@ -300,8 +300,8 @@ def summarise(result: RunResult) -> dict[str, Any]:
     """One row per run, with the columns of `SUMMARY`.
 
     Reach is None where the run does not fit. Extrapolation is the plain mean over the strata of (L, kL]; lengths
-    seen in training have no part in it. FLOPs and tokens per second are those at the greatest tested length up to L; `flops_per_token_longest` is that at the
-    longest of all.
+    seen in training have no part in it. FLOPs and tokens per second are those at the greatest tested length up to L;
+    `flops_per_token_longest` is that at the longest of all.
     """
     training, model, compute = result.training, result.run["model"], result.run["compute"]
     return {

@@ -62,6 +62,8 @@ class TrainingRun:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HarnessError(f"{name} must be at least 1, not {value}.")
+        for name in ("learning_rate", "table_factor", "curriculum"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # 10 and 10.0 are one run
         if not self.learning_rate > 0:
             raise HarnessError(f"learning_rate must be above 0, not {self.learning_rate}.")
         if not 0 <= self.curriculum <= 1:
@@ -85,11 +87,10 @@ class TrainingRun:
         return f"{task}_{self.model}_seed{self.seed}_{self.identity()[:8]}"
 
     def differences(self, other: dict) -> list[str]:
-        """What is different in a stored specification, as "field value, not value"."""
+        """What is different in a stored specification, as "field value, not value"; what it lacks is the default."""
         mine = json.loads(json.dumps(asdict(self)))
-        return [
-            f"{name} {other.get(name)!r}, not {value!r}" for name, value in mine.items() if other.get(name) != value
-        ]
+        stored = {name: other.get(name, _default(type(self), name)) for name in mine}
+        return [f"{name} {stored[name]!r}, not {value!r}" for name, value in mine.items() if stored[name] != value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,9 @@ class Evaluation:
     lengths: tuple[int, ...] | None = None
 
     def __post_init__(self):
+        object.__setattr__(self, "factor", float(self.factor))  # 10 and 10.0 are one evaluation
+        if self.lengths is not None and not self.lengths:
+            raise HarnessError("lengths must name at least one length.")
         if self.examples < 100:
             raise HarnessError(f"examples must be at least 100 for an interval worth drawing, not {self.examples}.")
 

@@ -148,6 +148,12 @@ def censored_median(values: Sequence[AtLeast]) -> AtLeast:
     return ranked[(len(ranked) - 1) // 2]
 
 
+def known_median(values: Iterable[float | None]) -> float | None:
+    """The median of the values that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(median(known)) if known else None
+
+
 @dataclass(frozen=True)
 class SeedSummary:
     """What the seeds of one model on one task say together. Reach is over the runs that fit."""
@@ -187,19 +193,14 @@ def aggregate_seeds(summaries: Sequence[dict[str, Any]]) -> SeedSummary:
         certified_reach=censored_median(certified) if certified else None,
         token_reach=censored_median(token_reaches) if token_reaches else None,
         recovers=sum(bool(s["recovers"]) for s in fitted),
-        extrapolation_exact=_median(summaries, "extrapolation_exact"),
-        extrapolation_tokens=_median(summaries, "extrapolation_tokens"),
-        normalised_exact=_median(summaries, "normalised_exact"),
-        training_flops=_median(summaries, "training_flops"),
-        training_seconds=_median(summaries, "training_seconds"),
+        extrapolation_exact=known_median(s["extrapolation_exact"] for s in summaries),
+        extrapolation_tokens=known_median(s["extrapolation_tokens"] for s in summaries),
+        normalised_exact=known_median(s["normalised_exact"] for s in summaries),
+        training_flops=known_median(s["training_flops"] for s in summaries),
+        training_seconds=known_median(s["training_seconds"] for s in summaries),
     )
 
 
 def _censored(summaries: Iterable[dict[str, Any]], value: str, censored: str) -> list[AtLeast]:
     found = [AtLeast(s[value], s[censored]) for s in summaries if s[value] is not None]
     return sorted(found, key=lambda v: (v.value, v.censored))
-
-
-def _median(summaries: Iterable[dict[str, Any]], key: str) -> float | None:
-    values = [s[key] for s in summaries if s[key] is not None]
-    return float(median(values)) if values else None

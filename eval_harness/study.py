@@ -94,6 +94,6 @@ def plan(study: Study, folder: Path) -> list[Job]:
         run_folder = folder / run.folder_name()
         if (run_folder / "evaluations" / cell_id / "lengths.parquet").exists():
             continue
-        lengths = len(test_lengths(task, run.train_length, study.evaluation.factor).all)
-        jobs.append(Job(run, study.evaluation, run_folder, study.name, lengths))
+        lengths = study.evaluation.lengths or test_lengths(task, run.train_length, study.evaluation.factor).all
+        jobs.append(Job(run, study.evaluation, run_folder, study.name, len(lengths)))
     return jobs

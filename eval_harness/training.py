@@ -58,7 +58,10 @@ class RunTrainingArguments(TrainingArguments):
 
 
 class Stopwatch(TrainerCallback):
-    """Counts the seconds of training over all its sittings, and the greatest memory seen."""
+    """Counts the seconds of training over all its sittings, and the greatest memory seen.
+
+    There is a log line with every checkpoint, so that neither time nor loss before it is lost to an interruption.
+    """
 
     def __init__(self):
         self.seconds, self.memory, self._begun = 0.0, 0, None
@@ -67,6 +70,10 @@ class Stopwatch(TrainerCallback):
         """Continues from what the checkpoint says."""
         self._begun = time.perf_counter()
         self.seconds = next((entry["seconds"] for entry in reversed(state.log_history) if "seconds" in entry), 0.0)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Asks for the log line."""
+        control.should_log |= control.should_save or state.global_step == state.max_steps
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Writes the seconds into the log, which checkpoints carry."""
@@ -124,12 +131,12 @@ def train(
             "give batch_size, the examples of a step over all processes."
         )
     sized = size_for(run)
+    parts = arguments.world_size * arguments.gradient_accumulation_steps
+    batches = TrainingBatches(run, micro_batches=parts, shifted=sized.config.is_causal)
     with arguments.main_process_first(local=False):
         claim_folder(run, folder)
     if (folder / RUN).exists():
         return folder
-    parts = arguments.world_size * arguments.gradient_accumulation_steps
-    batches = TrainingBatches(run, micro_batches=parts, shifted=sized.config.is_causal)
     set_seed(run.seed)
     model = build_model(sized.config)
     model.generation_config = generation_config(run)
@@ -147,9 +154,9 @@ def train(
     )
     if quiet:
         trainer.remove_callback(PrinterCallback)
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if trainer.is_world_process_zero():
-        _finish(run, folder, trainer, sized, stopwatch, batches, result.training_loss, study)
+        _finish(run, folder, trainer, sized, stopwatch, batches, study)
     trainer.accelerator.wait_for_everyone()
     return folder
 
@@ -190,13 +197,18 @@ def size_for(run: TrainingRun) -> SizedModel:
     return sized
 
 
-def longest_tokens(run: TrainingRun) -> int:
-    """Number of tokens of the longest sequence that position tables must hold."""
+def longest_length(run: TrainingRun) -> int:
+    """The greatest task length that position tables must hold."""
     task = run.make_task()
     longest = int(run.table_factor * run.train_length)
     while not task.valid_length(longest):
         longest += 1
-    return get_format(run.format).token_length(task, longest, bos=run.bos)
+    return longest
+
+
+def longest_tokens(run: TrainingRun) -> int:
+    """Number of tokens of the longest sequence that position tables must hold."""
+    return get_format(run.format).token_length(run.make_task(), longest_length(run), bos=run.bos)
 
 
 def generation_config(run: TrainingRun) -> GenerationConfig:
@@ -204,7 +216,7 @@ def generation_config(run: TrainingRun) -> GenerationConfig:
     task, vocabulary = run.make_task(), Vocabulary(run.make_task())
     return GenerationConfig(
         do_sample=False,
-        max_new_tokens=task.output_length(run.train_length) + 1,
+        max_new_tokens=task.output_length(longest_length(run)) + 1,
         pad_token_id=vocabulary.pad_id,
         bos_token_id=vocabulary.bos_id,
         eos_token_id=vocabulary.eos_id,
@@ -245,7 +257,7 @@ def weights_digest(model) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -253,7 +265,7 @@ def _only_item(items):
     return items[0]
 
 
-def _finish(run, folder, trainer, sized, stopwatch, batches, loss, study):
+def _finish(run, folder, trainer, sized, stopwatch, batches, study):
     """Saves the model, then `run.json`, whose presence says that the run is whole; then drops the checkpoints."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.save_pretrained(folder)
@@ -286,7 +298,7 @@ def _finish(run, folder, trainer, sized, stopwatch, batches, loss, study):
                 "training_tokens": sum(length * count for length, count in sequences.items()),
                 "peak_memory_bytes": stopwatch.memory,
             },
-            "final_loss": loss,
+            "final_loss": next(entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry),
             "environment": describe_environment(),
             "weights_digest": weights_digest(model),
         },

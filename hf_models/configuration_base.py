@@ -47,17 +47,27 @@ class LongreachConfig(PreTrainedConfig):
         kwargs.setdefault("auto_map", self._auto_map())
         super().__post_init__(**kwargs)
 
-    def _refuse_misspelt(self, kwargs):
-        names = [field.name for field in fields(self)] + self._derived_names()
-        for key in kwargs:
-            if key in PASSED_BY_TRANSFORMERS or key.startswith("_"):
-                continue
-            if key in self._derived_names():
-                raise ValueError(f"{type(self).__name__} derives {key!r}; it cannot be set.")
-            if near := get_close_matches(key, names, n=1, cutoff=0.8):
-                raise ValueError(f"{type(self).__name__} has no key {key!r}. Did you mean {near[0]!r}?")
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in transformers, but what overrides the dict is checked as the dict is."""
+        names = {field.name for field in fields(cls)} - {"dtype"}  # which may be "auto" here
+        overrides = {key: kwargs.pop(key) for key in names & kwargs.keys()}
+        cls._refuse_misspelt(kwargs)
+        return super().from_dict({**config_dict, **overrides}, **kwargs)
 
-    def _derived_names(self) -> list[str]:
+    @classmethod
+    def _refuse_misspelt(cls, kwargs):
+        names = [field.name for field in fields(cls)]
+        for key in kwargs:
+            if key in names or key in PASSED_BY_TRANSFORMERS or key.startswith("_"):
+                continue
+            if key in cls._derived_names():
+                raise ValueError(f"{cls.__name__} derives {key!r}; it cannot be set.")
+            if near := get_close_matches(key, names + cls._derived_names(), n=1, cutoff=0.8):
+                raise ValueError(f"{cls.__name__} has no key {key!r}. Did you mean {near[0]!r}?")
+
+    @classmethod
+    def _derived_names(cls) -> list[str]:
         """Names that other models take as keys and this one derives."""
         return []
 

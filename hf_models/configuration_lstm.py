@@ -35,7 +35,8 @@ class LSTMConfig(LongreachConfig):
         """The cache layer of each layer: its recurrent state, registered by the model file."""
         return ["lstm_state"] * self.num_hidden_layers
 
-    def _derived_names(self) -> list[str]:
+    @classmethod
+    def _derived_names(cls) -> list[str]:
         return ["is_causal", "layer_types"]
 
     def validate_layer_type(self):

@@ -60,11 +60,13 @@ class TransformerConfig(LongreachConfig):
         """One cache layer per slot of keys and values."""
         return ["full_attention"] * self.num_hidden_layers
 
-    def _derived_names(self) -> list[str]:
+    @classmethod
+    def _derived_names(cls) -> list[str]:
         return ["head_dim", "layer_types"]
 
     def validate_architecture(self):
         """Heads divide the width; the position encodings exist, fit the heads and have the arguments given."""
+        self.validate_sizes()  # validators run in the order of their names, and this one divides by a size
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "

@@ -44,7 +44,8 @@ class UniversalTransformerConfig(TransformerConfig):
         """Depth as executed: one cache slot for each layer of each step."""
         return self.num_shared_layers * self.num_steps
 
-    def _derived_names(self) -> list[str]:
+    @classmethod
+    def _derived_names(cls) -> list[str]:
         return [*super()._derived_names(), "num_hidden_layers"]
 
     def num_distinct_layers(self) -> int:

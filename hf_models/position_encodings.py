@@ -158,9 +158,12 @@ class RoPE(PositionEncoding):
         super().check(config, **arguments)
         if config.head_dim % 2:
             raise ValueError(f"RoPE needs an even head width, not {config.head_dim}.")
-        rope_type = (config.rope_parameters or {}).get("rope_type", "default")
+        parameters = config.rope_parameters or {}
+        rope_type = parameters.get("rope_type", "default")
         if rope_type not in cls.rope_types:
             raise ValueError(f"rope_type {rope_type!r} is not supported. Allowed: {', '.join(cls.rope_types)}.")
+        if parameters.get("partial_rotary_factor", 1.0) != 1.0:
+            raise ValueError("RoPE turns all channels; partial_rotary_factor is not supported.")
 
     def frequencies(self, device) -> tuple[Tensor, float]:
         """Angle per position of each pair of channels `[K / 2]`, and the factor on cosine and sine."""

@@ -6,6 +6,7 @@ python scripts/train.py recipe.yaml --learning_rate 3e-4
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -55,7 +56,13 @@ def parse(argv: list[str]) -> tuple[RunArguments, RunTrainingArguments]:
     parser.set_defaults(output_dir="")  # named after the run, not as the library would
     if argv and Path(argv[0]).suffix in (".yaml", ".yml", ".json"):
         parser.set_defaults(**read_recipe(Path(argv.pop(0))))
-    return parser.parse_args_into_dataclasses(args=argv)
+    try:
+        *parsed, odd = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+    except ValueError as error:  # a value that the library refuses
+        raise HarnessError(str(error)) from error
+    if odd:
+        raise unknown("flag", odd[0], [f"--{name}" for name in known_names()])
+    return tuple(parsed)
 
 
 def read_recipe(path: Path) -> dict:
@@ -68,11 +75,15 @@ def read_recipe(path: Path) -> dict:
         raise HarnessError(f"Recipe {path} is no YAML or JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(recipe, dict):
         raise HarnessError(f"Recipe {path} holds no keys with values.")
-    known = [each.name for holder in (RunArguments, RunTrainingArguments) for each in fields(holder)]
     for key in recipe:
-        if key not in known:
-            raise unknown(f"key in {path}:", key, known)
+        if key not in known_names():
+            raise unknown(f"key in {path}:", key, known_names())
     return recipe
+
+
+def known_names() -> list[str]:
+    """Every flag, which is every key of a recipe."""
+    return [each.name for holder in (RunArguments, RunTrainingArguments) for each in fields(holder)]
 
 
 def specify(chosen: RunArguments, arguments: RunTrainingArguments) -> TrainingRun:
@@ -101,7 +112,10 @@ def read_override(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise HarnessError(f"Cannot read the override {text!r}; write key=value.")
-    return key, yaml.safe_load(value)
+    read = yaml.safe_load(value)
+    with suppress(ValueError):
+        read = float(read) if isinstance(read, str) else read  # YAML takes 1e-3 for text
+    return key, read
 
 
 if __name__ == "__main__":

@@ -125,8 +125,8 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
     line = LABEL_SIZE * 1.25 / 72 * (high - low) / inches
     texts = [textwrap.fill(label.text, 25) for label in labels]
     heights = [line * (1 + text.count("\n")) for text in texts]
-    room = 0.12 * (high - low)
-    centres = spread([label.at for label in labels], heights, low - room, high + room)
+    room = 0.08 * (high - low)
+    centres = spread([label.at for label in labels], heights, low, high + room)
     edge = axes.get_yaxis_transform()
     for label, text, y in zip(labels, texts, centres, strict=True):
         colour = label.mark.colour if label.mark else GREY

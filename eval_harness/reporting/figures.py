@@ -7,11 +7,23 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from eval_harness.errors import HarnessError
-from eval_harness.reporting.drawing import GREY, INK, SHADE, WIDTH, EndLabel, Mark, label_ends, palette, style
+from eval_harness.reporting.drawing import (
+    GREY,
+    INK,
+    LABEL_SIZE,
+    SHADE,
+    WIDTH,
+    EndLabel,
+    Mark,
+    label_ends,
+    palette,
+    style,
+)
 from eval_harness.reporting.groups import Arm, Group, group_results
-from eval_harness.reporting.numbers import plural, reach_in_words
+from eval_harness.reporting.numbers import plural, quantity, reach_in_words
 from eval_harness.results import RunResult
 from eval_harness.statistics import Metric, interval, threshold
 
@@ -53,20 +65,18 @@ def accuracy_figure(results: Sequence[RunResult], marks: Palette | None = None) 
             axes.set_ylim(-3, 103)
             ends = [_draw_arm(axes, arm, metric, marks[arm.label]) for arm in group.arms]
             label_ends(axes, ends + _draw_baselines(axes, group, metric))
-        panels[-1].set_xlabel("length")
     return figure
 
 
 def reach_figure(group: Group, marks: Palette) -> Figure:
-    """How far each model reaches: a bar from L to the median reach over the seeds that fit, a mark for each of them."""
+    """How far each model reaches: a bar from L to the median over the seeds that fit, and a mark for each of them."""
     rows = len(group.arms)
     with style():
-        figure, (axes,) = _canvas(1, 0.36 * rows + 0.1, left=_name_margin(group), right=2.15)
+        figure, (axes,) = _canvas(1, 0.36 * rows + 0.1, left=_name_margin(group), right=2.15, top=0.25)
         _frame(axes, group)
         axes.set_ylim(rows - 0.4, -0.6)
         axes.set_yticks(range(rows), [arm.label for arm in group.arms])
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("length")
         for row, arm in enumerate(group.arms):
             _draw_reach(axes, arm, row, marks[arm.label], group.setting.train_length)
     return figure
@@ -75,15 +85,14 @@ def reach_figure(group: Group, marks: Palette) -> Figure:
 def compute_figure(group: Group, marks: Palette) -> Figure:
     """Exact match beyond L against training FLOPs: a mark for each run, hollow where it does not fit."""
     with style():
-        figure, (axes,) = _canvas(1, max(2.6, 0.19 * (len(group.arms) + 3)))
-        axes.set_xscale("log")
+        figure, (axes,) = _canvas(1, max(2.6, 0.19 * (len(group.arms) + 3)), top=0.35)
         axes.set_ylim(-3, 103)
         axes.set_title(f"Mean exact match beyond L ({group.setting.tested}), %")
-        axes.set_xlabel("training FLOPs")
+        axes.set_xlabel("training compute")
         axes.grid(axis="y", color=SHADE)
         for arm in group.arms:
             _draw_cost(axes, arm, marks[arm.label])
-        _room_on_log_axis(axes, group)
+        _cost_axis(axes, group)
         known = [arm for arm in group.arms if arm.seeds.extrapolation_exact is not None]
         label_ends(
             axes,
@@ -114,16 +123,17 @@ def tokens_say_more(results: Sequence[RunResult]) -> bool:
     )
 
 
-def _canvas(panels: int, height: float, left: float = 0.6, right: float = 1.95) -> tuple[Figure, list[Axes]]:
+def _canvas(
+    panels: int, height: float, left: float = 0.6, right: float = 1.95, top: float = 0.55
+) -> tuple[Figure, list[Axes]]:
     """Panels below each other, of a height in inches and with margins in inches for the labels."""
-    top, bottom, between = 0.5, 0.55, 0.85
+    bottom, between = 0.68, 1.15
     total = top + bottom + panels * height + (panels - 1) * between
     figure = Figure(figsize=(WIDTH, total))
-    width = (WIDTH - left - right) / WIDTH
     axes = []
     for panel in range(panels):
         base = bottom + (panels - 1 - panel) * (height + between)
-        axes.append(figure.add_axes((left / WIDTH, base / total, width, height / total)))
+        axes.append(figure.add_axes((left / WIDTH, base / total, (WIDTH - left - right) / WIDTH, height / total)))
     return figure, axes
 
 
@@ -134,36 +144,27 @@ def _name_margin(group: Group) -> float:
 def _frame(axes: Axes, group: Group) -> None:
     """The length axis: in multiples of L, the trained range shaded, L marked."""
     setting = group.setting
-    train_length, longest = setting.train_length, max(setting.lengths[-1], setting.train_length)
-    multiples = longest / train_length
-    step = next((s for s in (1, 2, 5, 10, 20, 50) if multiples / s <= 7), 100)
-    ticks = sorted({1, *range(step, int(multiples) + 1, step)})
+    train_length = setting.train_length
+    longest = max(setting.lengths[-1], train_length * (setting.factor or 1))
+    step = next((s for s in (1, 2, 5, 10, 20, 50) if longest / train_length / s <= 7), 100)
+    ticks = sorted({1, *range(step, int(longest / train_length) + 1, step)})
+    names = [f"{tick * train_length}\n{'L' if tick == 1 else f'{tick} L'}" for tick in ticks]
     axes.set_xlim(0, longest * 1.02)
-    axes.set_xticks(
-        [t * train_length for t in ticks], [f"{t * train_length}\n{'L' if t == 1 else f'{t} L'}" for t in ticks]
-    )
+    axes.set_xticks([tick * train_length for tick in ticks], names)
+    axes.set_xlabel("length")
     axes.axvspan(0, train_length, color=SHADE, linewidth=0, zorder=0)
     axes.axvline(train_length, color=INK, linewidth=1, zorder=1)
-    above = {"transform": axes.get_xaxis_transform(), "fontsize": 9, "color": GREY, "verticalalignment": "bottom"}
-    axes.annotate(
-        "trained",
-        (train_length, 1),
-        (-4, 3),
-        xycoords=above["transform"],
-        textcoords="offset points",
-        horizontalalignment="right",
-        fontsize=9,
-        color=GREY,
-    )
-    axes.annotate(
-        "longer than any in training",
-        (train_length, 1),
-        (4, 3),
-        xycoords=above["transform"],
-        textcoords="offset points",
-        fontsize=9,
-        color=GREY,
-    )
+    for side, text, shift in (("right", "trained", -4), ("left", "longer than any in training", 4)):
+        axes.annotate(
+            text,
+            (train_length, 1),
+            (shift, 3),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            horizontalalignment=side,
+            fontsize=LABEL_SIZE,
+            color=GREY,
+        )
 
 
 def _values(arm: Arm, metric: Metric) -> np.ndarray:
@@ -194,7 +195,7 @@ def _draw_arm(axes: Axes, arm: Arm, metric: Metric, mark: Mark) -> EndLabel:
             middle[chosen],
             linestyle="none",
             marker=mark.marker,
-            markersize=4.5,
+            markersize=4,
             color=mark.colour,
             markerfacecolor=face,
             zorder=4,
@@ -239,7 +240,7 @@ def _draw_reach(axes: Axes, arm: Arm, row: int, mark: Mark, train_length: int) -
         xycoords=axes.get_yaxis_transform(),
         textcoords="offset points",
         verticalalignment="center",
-        fontsize=9,
+        fontsize=LABEL_SIZE,
         color=INK if seeds.reach else GREY,
     )
     if seeds.reach is None:
@@ -290,8 +291,12 @@ def _draw_cost(axes: Axes, arm: Arm, mark: Mark) -> None:
         )
 
 
-def _room_on_log_axis(axes: Axes, group: Group) -> None:
-    """At least a factor of four on the axis, so that models of equal cost are not drawn as if far apart."""
+def _cost_axis(axes: Axes, group: Group) -> None:
+    """A log axis with at least a factor of four on it, so that models of equal cost do not look far apart."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda flops, _: quantity(flops, "FLOP")))
+    axes.xaxis.set_minor_locator(NullLocator())
     costs = [s["training_flops"] for arm in group.arms for s in arm.summaries if s["training_flops"]]
     if costs:
         axes.set_xlim(min(costs) / 2, max(costs) * 2)

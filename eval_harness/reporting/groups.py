@@ -1,6 +1,7 @@
 """Which runs may stand side by side: grouped by what must be equal, then by model, then by seed."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from eval_harness.results import RunResult, summarise
 from eval_harness.statistics import SeedSummary, aggregate_seeds
 
 
-# Fields of a training run that are a setting of the comparison, or noise, and so never tell two models apart.
-_NOT_OF_THE_MODEL = {"task", "task_version", "format", "bos", "train_length", "seed"}
+PLAIN_IDS = "consecutive"
+
+# Fields of a training run that are a setting of the comparison, or drawn, and so never tell two models apart.
+_NOT_OF_THE_MODEL = {"task", "task_version", "format", "bos", "train_length", "min_length", "seed"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,17 @@ class Setting:
     def tested(self) -> str:
         """The tested range in words: "up to 5 L" under the protocol, else the greatest length."""
         return f"up to {self.factor:g} L" if self.factor else f"up to {self.lengths[-1]}"
+
+    @property
+    def short(self) -> str:
+        """Enough of it to head a column."""
+        return f"{self.task}, {words(self.format)}, L = {self.train_length}, {self.tested}"
+
+    @property
+    def slug(self) -> str:
+        """Enough of it to name a file."""
+        task = re.sub(r"\W+", "-", self.task)
+        return f"{task}_{self.format}_L{self.train_length}_to{self.lengths[-1]}"
 
     @property
     def heading(self) -> str:
@@ -93,9 +107,9 @@ class Group:
         return [result for arm in self.arms for result in arm.results]
 
     @property
-    def conditions(self) -> list[str]:
-        """The distinct conditions of its arms, in the arms' order."""
-        return list(dict.fromkeys(arm.condition for arm in self.arms))
+    def by_condition(self) -> dict[str, list[Arm]]:
+        """Its arms under the headings that a table needs."""
+        return {c: [arm for arm in self.arms if arm.condition == c] for c in dict.fromkeys(a.condition for a in self.arms)}
 
 
 def group_results(results: Iterable[RunResult]) -> list[Group]:
@@ -155,9 +169,9 @@ def _value(value: Any) -> str:
 
 
 def _condition(result: RunResult) -> str:
-    mask = "causal" if result.run["model"]["causal"] else "bidirectional"
-    options = result.training.get("model_options") or {}
-    trained = options.get("position_ids_scheme", "consecutive")
-    tested = options.get("eval_position_ids_scheme", trained)
-    ids = words(trained) if tested == trained else f"{words(trained)} → {words(tested)}"
-    return f"{mask} mask, {ids} position ids"
+    model = result.run["model"]
+    mask = "causal mask" if model["causal"] else "bidirectional mask"
+    trained, tested = (words(ids or PLAIN_IDS) for ids in model["position_ids"])
+    if trained == tested == PLAIN_IDS:
+        return mask
+    return f"{mask}, {trained} position ids" + ("" if tested == trained else f" in training, {tested} in the test")

@@ -3,7 +3,7 @@
 from eval_harness.statistics import AtLeast
 
 
-MISSING = "–"
+MISSING = "-"
 
 
 def quantity(value: float | None, unit: str = "") -> str:
@@ -51,8 +51,8 @@ def length(value: AtLeast | None) -> str:
 
 
 def reach_in_words(value: AtLeast, train_length: int) -> str:
-    """A reach beside its multiple of the training length: "98 (4.9 L)"."""
-    return f"{length(value)} ({value.value / train_length:.2g} L)"
+    """A reach beside its multiple of the training length, rounded down: "98 (4.9 L)"."""
+    return f"{length(value)} ({value.value * 10 // train_length / 10:g} L)"
 
 
 def plural(count: int, noun: str) -> str:

@@ -27,6 +27,7 @@ class FakeModel:
     flops: float = 1.2e12
     ponders: bool = False
     ceiling: float = 1.0
+    causal: bool = True
 
 
 MODELS = (
@@ -81,7 +82,7 @@ def write_run(study, model=MODELS[0], task=TASKS[0], seed=1, examples=128) -> Pa
             "examples": examples,
             "lengths": lengths,
             "factor": FACTOR,
-            "decoding": "teacher_forced",
+            "decoding": "greedy",
             "seconds": 4.2,
         },
     )
@@ -106,19 +107,21 @@ def run_record(model, task, seed, study, run_id) -> dict:
             "format": task.format,
             "bos": True,
             "model": model.name,
-            "model_options": {},
+            "config": {},
             "budget": 100_000,
             "train_length": TRAIN_LENGTH,
             "min_length": 1,
             "steps": 2000,
             "batch_size": 64,
             "learning_rate": 1e-3,
+            "train_examples": None,
             "seed": seed,
         },
         "model": {
             "architecture": model.name.partition("-")[0],
             "position_encoding": model.name.partition("-")[2] or None,
-            "causal": True,
+            "position_ids": [None, None] if model.name == "lstm" else ["consecutive", "consecutive"],
+            "causal": model.causal,
             "chosen": "hidden_size 64, intermediate_size 256",
             "parameters": {
                 "counted": model.parameters,
@@ -139,6 +142,7 @@ def run_record(model, task, seed, study, run_id) -> dict:
             "python": "3.12.0",
             "platform": "Linux-6.1-x86_64",
             "processor": "x86_64",
+            "accelerator": None,
             "cpu_count": 2,
             "packages": {"torch": "2.11.0", "transformers": "5.17.0"},
             "git": {"revision": "0123456789abcdef0123456789abcdef01234567", "dirty": True},

@@ -39,7 +39,7 @@ def refused(config_class, text, **options):
         (PositionTransformerConfig, "position_id_scheme", "position_ids_scheme"),
         (UniversalTransformerConfig, "num_step", "num_steps"),
         (UniversalTransformerConfig, "halting_treshold", "halting_threshold"),
-        (UniversalTransformerConfig, "ponder_weight_loss", "ponder_loss_weight"),
+        (UniversalTransformerConfig, "ponder_los_weight", "ponder_loss_weight"),
         (UniversalTransformerConfig, "num_shared_layer", "num_shared_layers"),
     ],
 )
@@ -68,6 +68,8 @@ def test_a_misspelt_key_is_refused_when_loading_too(config_class, tmp_path):
     config_class().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="Did you mean 'hidden_size'"):
         AutoConfig.from_pretrained(tmp_path, hiden_size=8)
+    with pytest.raises(ValueError, match="derives 'layer_types'; it cannot be set"):
+        AutoConfig.from_pretrained(tmp_path, layer_types=[])
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_sizes": 9}))
     with pytest.raises(ValueError, match="has no key 'vocab_sizes'. Did you mean 'vocab_size'"):
@@ -121,6 +123,18 @@ def test_overrides_at_loading_reach_the_configuration(tmp_path):
     assert not loaded.config.is_causal
     assert loaded.config.eval_position_ids_scheme == "randomized"
     assert loaded.config.output_hidden_states
+
+
+def test_overrides_at_loading_are_checked_like_the_rest(tmp_path):
+    PositionTransformerConfig(**ATTENTION).save_pretrained(tmp_path)
+    with pytest.raises(StrictDataclassError, match="Unknown position encoding 'alibbi'"):
+        AutoConfig.from_pretrained(tmp_path, position_encoding="alibbi")
+    config, unused = AutoConfig.from_pretrained(
+        tmp_path, num_hidden_layers=5, dtype="auto", colour="red", return_unused_kwargs=True
+    )
+    assert config.num_hidden_layers == 5
+    assert unused == {"colour": "red", "dtype": "auto"} or unused == {"colour": "red"}
+    assert PositionTransformerConfig.from_pretrained(tmp_path).num_hidden_layers == 2
 
 
 def test_a_new_number_of_labels_makes_a_new_head(tmp_path):

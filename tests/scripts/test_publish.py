@@ -45,5 +45,5 @@ def test_bad_input_is_one_sentence_and_exit_code_2(main, run, capsys):
     assert main([str(run), "--to", "two--hyphens/name"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("'two--hyphens/name' cannot be a repository on the Hub.")
+    assert captured.err.startswith("longreach: 'two--hyphens/name' cannot be a repository on the Hub.")
     assert captured.err.count("\n") == 1
