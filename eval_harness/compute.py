@@ -34,6 +34,11 @@ def count_parameters(model) -> dict[str, int]:
     return {"counted": total - sum(counts.values()), **counts, "total": total}
 
 
+def uncached(model) -> dict[str, bool]:
+    """The argument that keeps a causal model from making a cache; a bidirectional one makes none, and knows no such."""
+    return {"use_cache": False} if getattr(model.config, "is_causal", True) else {}
+
+
 @torch.no_grad()
 def forward_flops(model, training: bool = False, **inputs) -> int:
     """Operations of one forward pass as executed: in evaluation, positions that halt early shorten the loop."""
@@ -57,7 +62,7 @@ def forward_flops(model, training: bool = False, **inputs) -> int:
     model.set_attn_implementation("eager")  # torch's counter sees nothing of a fused kernel on a CPU
     try:
         with counter:
-            model(**inputs)
+            model(**inputs, **uncached(model))
     finally:
         model.train(mode)
         model.set_attn_implementation(attention)
@@ -83,7 +88,7 @@ def training_flops(model, sequences: dict[int, int]) -> int:
     total = 0
     for length, count in sequences.items():
         tokens = torch.zeros((1, length), dtype=torch.long, device=model.device)
-        total += 3 * count * forward_flops(model, training=True, input_ids=tokens, use_cache=False)
+        total += 3 * count * forward_flops(model, training=True, input_ids=tokens)
     return total
 
 

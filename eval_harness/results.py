@@ -15,7 +15,7 @@ Every file is written whole or not at all, so a process may be killed at any mom
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +121,8 @@ SUMMARY = pa.schema(
         "token_reach": pa.int32(),
         "token_at_grid_end": pa.bool_(),
         "extrapolation_exact": pa.float64(),
-        "extrapolation_tokens": pa.float64(),
         "normalised_exact": pa.float64(),
+        "extrapolation_tokens": pa.float64(),
         "normalised_tokens": pa.float64(),
         "parameters": pa.int64(),
         "parameters_total": pa.int64(),
@@ -142,7 +142,7 @@ SUMMARY = pa.schema(
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Generator[Path]:
     """Yields a temporary name beside `path`; what was written there takes its place when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from eval_harness.baselines import baselines
-from eval_harness.compute import forward_flops
+from eval_harness.compute import forward_flops, uncached
 from eval_harness.data import to_model_inputs
 from eval_harness.encoding import NOT_SCORED, Encoded, Vocabulary, get_format
 from eval_harness.errors import HarnessError
@@ -144,8 +144,8 @@ class Scorer:
     def _forced(self, encoded: Encoded, length: int):
         """Whether each scored token is right with the right answer before it `[B, S]`, and mean ponder steps `[B]`."""
         right, ponder = [], []
-        for rows in batches(encoded):
-            outputs = self.model(**self._inputs(encoded, length, rows), use_cache=False)
+        for rows in batches(*encoded.input_ids.shape):
+            outputs = self.model(**self._inputs(encoded, length, rows), **uncached(self.model))
             guesses = outputs.logits.argmax(-1).cpu().numpy()  # [b, T]
             right.append(guesses == encoded.labels[rows])
             steps = getattr(outputs, "ponder_steps", None)
@@ -165,7 +165,8 @@ class Scorer:
         targets = np.take_along_axis(encoded.labels, columns[:, :width], axis=1)  # [B, S]
         for prompt_length in np.unique(columns[rows, 0]) + 1 if len(rows) else ():
             alike = rows[columns[rows, 0] + 1 == prompt_length]
-            for part in np.array_split(alike, max(1, len(alike) * encoded.input_ids.shape[1] // TOKENS_PER_BATCH)):
+            for chosen in batches(len(alike), encoded.input_ids.shape[1]):
+                part = alike[chosen]
                 inputs = self._inputs(encoded, length, part)
                 prompts = inputs["input_ids"][:, :prompt_length]
                 extra = {"position_ids": inputs["position_ids"]} if "position_ids" in inputs else {}
@@ -211,7 +212,7 @@ class Scorer:
 
     def _flops(self, encoded: Encoded, length: int) -> int:
         inputs = self._inputs(encoded, length, slice(0, COUNTED_EXAMPLES))
-        return forward_flops(self.model, use_cache=False, **inputs)
+        return forward_flops(self.model, **inputs)
 
     def _aggregate(self, length, sample, examples, cost, lengths: TestLengths) -> dict:
         """The row of one length; it follows from the examples' rows, the baselines and the cost."""
@@ -247,9 +248,8 @@ def split_of(length: int, lengths: TestLengths) -> str:
     return "reach" if length in lengths.reach_only else "within"
 
 
-def batches(encoded: Encoded) -> Iterator[slice]:
-    """Row slices of at most so many tokens."""
-    count, tokens = encoded.input_ids.shape
+def batches(count: int, tokens: int) -> Iterator[slice]:
+    """Cuts `count` rows of so many tokens into slices that a forward pass takes."""
     size = max(1, TOKENS_PER_BATCH // tokens)
     return (slice(start, start + size) for start in range(0, count, size))
 

@@ -88,7 +88,7 @@ class PositionIdsGeneration:
 
     @staticmethod
     def create_masks_for_generate(attention_mask, **kwargs):
-        """Keeps the mask of tokens `[B, S]` with a cache of fixed size too: ids and halting read the padding from it."""
+        """Keeps the mask of tokens `[B, S]` with a cache of fixed size too, since ids and halting are read from it."""
         return attention_mask
 
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):

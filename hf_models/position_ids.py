@@ -70,7 +70,8 @@ def resolve_position_ids(
         if position_ids is None:
             return consecutive_ids(total, attention_mask, states.device)
         cached = consecutive_ids(total, attention_mask, states.device)[:, :past]
-        return torch.cat([cached.expand(position_ids.shape[0], -1), position_ids], dim=-1)
+        rows = max(len(cached), len(position_ids))
+        return torch.cat([cached.expand(rows, -1), position_ids.expand(rows, -1)], dim=-1)
     if position_ids is None and training and past == 0:
         return draw_position_ids(scheme, batch, length, config.max_position_embeddings, states.device)
     raise ValueError(

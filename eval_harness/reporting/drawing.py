@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,10 +23,10 @@ INK = "#222222"
 GREY = "#6b6b6b"
 SHADE = "#eef1f4"
 WIDTH = 7.6  # inches: ten points of type are 13 pixels on a page 700 pixels wide
-LABEL_SIZE = 9
+LABEL_SIZE = 9.5
 
 # Text stays text in the SVG (a page may give it its own font); the salt makes the identifiers the same every time.
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -47,7 +48,7 @@ STYLE = {
 }
 
 # Okabe and Ito's colours but yellow, then three of Paul Tol's; no two that follow each other are alike to a
-# colour-blind reader, and the marker tells every two models apart without colour.
+# colour-blind reader. There is one marker fewer, so that a model past the tenth has a pair of its own again.
 _COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -60,7 +61,7 @@ _COLOURS = (
     "#999933",
     "#000000",
 )
-_MARKERS = "osD^vPXph*<>"
+_MARKERS = "osD^vPXph"
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,10 @@ class EndLabel:
 
 def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
     """Writes labels into the right margin, each joined by a fine line to what it names."""
-    inches = axes.get_position().height * axes.figure.get_figheight()
+    inches = axes.get_window_extent().height / axes.figure.dpi
     low, high = axes.get_ylim()
     line = LABEL_SIZE * 1.25 / 72 * (high - low) / inches
-    texts = [textwrap.fill(label.text, 25) for label in labels]
+    texts = [textwrap.fill(label.text, 27, break_on_hyphens=False) for label in labels]
     heights = [line * (1 + text.count("\n")) for text in texts]
     room = 0.08 * (high - low)
     centres = spread([label.at for label in labels], heights, low, high + room)

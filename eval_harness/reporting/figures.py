@@ -57,7 +57,7 @@ def accuracy_figure(results: Sequence[RunResult], marks: Palette | None = None) 
     marks = marks or palette(arm.label for arm in group.arms)
     metrics: list[Metric] = ["exact", "tokens"] if tokens_say_more(results) else ["exact"]
     with style():
-        height = max(2.9, 0.19 * (len(group.arms) + 5))
+        height = max(2.9, 0.24 * (len(group.arms) + 4))
         figure, panels = _canvas(len(metrics), height)
         for axes, metric in zip(panels, metrics, strict=True):
             _frame(axes, group)
@@ -72,7 +72,7 @@ def reach_figure(group: Group, marks: Palette) -> Figure:
     """How far each model reaches: a bar from L to the median over the seeds that fit, and a mark for each of them."""
     rows = len(group.arms)
     with style():
-        figure, (axes,) = _canvas(1, 0.36 * rows + 0.1, left=_name_margin(group), right=2.15, top=0.25)
+        figure, (axes,) = _canvas(1, 0.36 * rows + 0.1, left=_name_margin(group), right=2.3, top=0.25)
         _frame(axes, group)
         axes.set_ylim(rows - 0.4, -0.6)
         axes.set_yticks(range(rows), [arm.label for arm in group.arms])
@@ -124,7 +124,7 @@ def tokens_say_more(results: Sequence[RunResult]) -> bool:
 
 
 def _canvas(
-    panels: int, height: float, left: float = 0.6, right: float = 1.95, top: float = 0.55
+    panels: int, height: float, left: float = 0.6, right: float = 2.2, top: float = 0.55
 ) -> tuple[Figure, list[Axes]]:
     """Panels below each other, of a height in inches and with margins in inches for the labels."""
     bottom, between = 0.68, 1.15
@@ -186,7 +186,7 @@ def _draw_arm(axes: Axes, arm: Arm, metric: Metric, mark: Mark) -> EndLabel:
             axes.plot(lengths, seed, ".", color=mark.colour, markersize=3, alpha=0.7)
     else:
         for seed in values:
-            axes.plot(lengths, seed, color=mark.colour, linewidth=0.6, alpha=0.5)
+            axes.plot(lengths, seed, color=mark.colour, linewidth=0.6, alpha=0.4)
     axes.plot(lengths, middle, color=mark.colour, linewidth=1.6, zorder=3)
     hollow = np.array([row["enumerable"] for row in rows])
     for chosen, face in ((hollow, "white"), (~hollow, mark.colour)):

@@ -35,7 +35,7 @@ class Setting:
     @property
     def tested(self) -> str:
         """The tested range in words: "up to 5 L" under the protocol, else the greatest length."""
-        return f"up to {self.factor:g} L" if self.factor else f"up to {self.lengths[-1]}"
+        return f"up to {self.factor:.3g} L" if self.factor else f"up to {self.lengths[-1]}"
 
     @property
     def short(self) -> str:
@@ -60,7 +60,7 @@ class Setting:
                 f"{words(self.decoding)} decoding",
                 f"L = {self.train_length}",
                 f"tested {self.tested}",
-                f"{self.examples} examples per length",
+                f"{self.examples} examples a length",
             ]
         )
 
@@ -109,7 +109,9 @@ class Group:
     @property
     def by_condition(self) -> dict[str, list[Arm]]:
         """Its arms under the headings that a table needs."""
-        return {c: [arm for arm in self.arms if arm.condition == c] for c in dict.fromkeys(a.condition for a in self.arms)}
+        return {
+            c: [arm for arm in self.arms if arm.condition == c] for c in dict.fromkeys(a.condition for a in self.arms)
+        }
 
 
 def group_results(results: Iterable[RunResult]) -> list[Group]:

@@ -52,7 +52,7 @@ def length(value: AtLeast | None) -> str:
 
 def reach_in_words(value: AtLeast, train_length: int) -> str:
     """A reach beside its multiple of the training length, rounded down: "98 (4.9 L)"."""
-    return f"{length(value)} ({value.value * 10 // train_length / 10:g} L)"
+    return f"{length(value)} ({value.value * 10 // train_length / 10:.1f} L)"
 
 
 def plural(count: int, noun: str) -> str:

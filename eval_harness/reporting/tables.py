@@ -26,8 +26,8 @@ class Table:
     """Rows under the heading that they share; the heading is empty where there is only one part."""
 
 
-def score_table(group: Group) -> Table:
-    """A row per model: fit, reach, and accuracy beyond L with every seed listed."""
+def reach_table(group: Group) -> Table:
+    """A row per model: how many of its runs fit, and how far those reach."""
     return _table(
         group,
         {
@@ -37,10 +37,21 @@ def score_table(group: Group) -> Table:
             "range": _reach_range,
             "certified reach": lambda arm: length(arm.seeds.certified_reach),
             "token reach": lambda arm: length(arm.seeds.token_reach),
-            "exact beyond L, %": lambda arm: per_seed(arm, "extrapolation_exact"),
-            "normalised, %": lambda arm: per_seed(arm, "normalised_exact"),
-            "tokens beyond L, %": lambda arm: per_seed(arm, "extrapolation_tokens"),
             "passes again": lambda arm: plural(arm.seeds.recovers, "seed") if arm.seeds.recovers else MISSING,
+        },
+    )
+
+
+def accuracy_table(group: Group) -> Table:
+    """A row per model: mean accuracy beyond L, every seed listed."""
+    return _table(
+        group,
+        {
+            "model": lambda arm: arm.label,
+            "seeds": lambda arm: "  ".join(str(summary["seed"]) for summary in arm.summaries),
+            "exact match, %": lambda arm: per_seed(arm, "extrapolation_exact"),
+            "normalised, %": lambda arm: per_seed(arm, "normalised_exact"),
+            "tokens, %": lambda arm: per_seed(arm, "extrapolation_tokens"),
         },
     )
 
@@ -51,7 +62,7 @@ def cost_table(group: Group) -> Table:
     columns: dict[str, Callable[[Arm], str]] = {
         "model": lambda arm: arm.label,
         "parameters": lambda arm: quantity(_middle(arm, "parameters")),
-        "with embeddings": lambda arm: quantity(_middle(arm, "parameters_total")),
+        "in total": lambda arm: quantity(_middle(arm, "parameters_total")),
         "training FLOPs": lambda arm: quantity(arm.seeds.training_flops, "FLOP"),
         "per token at L": lambda arm: quantity(_middle(arm, "flops_per_token"), "FLOP"),
         f"per token at {longest}": lambda arm: quantity(_middle(arm, "flops_per_token_longest"), "FLOP"),
@@ -59,8 +70,7 @@ def cost_table(group: Group) -> Table:
         "tokens/s at L": lambda arm: quantity(_middle(arm, "tokens_per_second")),
     }
     if any(_middle(arm, "ponder_steps") is not None for arm in group.arms):
-        columns["ponder steps up to L"] = lambda arm: _steps(_middle(arm, "ponder_steps"))
-        columns["beyond L"] = lambda arm: _steps(_middle(arm, "ponder_steps_beyond"))
+        columns["steps up to L, beyond"] = _ponder_steps
     return _table(group, columns)
 
 
@@ -76,10 +86,26 @@ def run_table(group: Group) -> Table:
 
 def overview(groups: Sequence[Group]) -> Table:
     """Median reach of every model under every setting; a cell is empty where the model was not run."""
-    columns = ["model", *(group.setting.short for group in groups)]
-    labels = dict.fromkeys(arm.label for group in groups for arm in group.arms)
-    cells = {(group.setting, arm.label): reach(arm, group.setting.train_length) for group in groups for arm in group.arms}
-    return Table(columns, [("", [[label, *(cells.get((g.setting, label), "") for g in groups)] for label in labels])])
+    cells = {
+        (arm.condition, arm.label, group.setting): reach(arm, group.setting.train_length)
+        for group in groups
+        for arm in group.arms
+    }
+    settings = [group.setting for group in groups]
+    labels = dict.fromkeys((condition, label) for condition, label, _ in cells)
+    conditions = dict.fromkeys(condition for condition, _ in labels)
+    parts = [
+        (
+            condition if len(conditions) > 1 else "",
+            [
+                [label, *(cells.get((of, label, setting), "") for setting in settings)]
+                for of, label in labels
+                if of == condition
+            ],
+        )
+        for condition in conditions
+    ]
+    return Table(["model", *(setting.short for setting in settings)], parts)
 
 
 def fits(arm: Arm) -> str:
@@ -115,10 +141,15 @@ def print_tables(groups: Iterable[Group], console: Console | None = None) -> Non
 
 def _terminal_table(group: Group) -> TerminalTable:
     table = TerminalTable(
-        title=group.setting.heading, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=group.setting.heading,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("model", overflow="fold")
-    for heading in ("fits", "reach", "exact beyond L, %", "parameters", "training", "time"):
+    for heading in ("fits", "reach", "exact beyond L, %", "size", "training", "time"):
         table.add_column(heading, justify="right")
     for heading, arms in _headed(group).items():
         if heading:
@@ -127,9 +158,9 @@ def _terminal_table(group: Group) -> TerminalTable:
         for arm in arms:
             table.add_row(
                 arm.label,
-                fits(arm),
+                fits(arm).replace(" of ", "/"),
                 reach(arm, group.setting.train_length),
-                per_seed(arm, "extrapolation_exact"),
+                " ".join(percent(summary["extrapolation_exact"]) for summary in arm.summaries),
                 quantity(_middle(arm, "parameters")),
                 quantity(arm.seeds.training_flops, "FLOP"),
                 duration(arm.seeds.training_seconds),
@@ -168,13 +199,16 @@ def _run_row(label: str, summary: dict[str, Any]) -> list[str]:
 
 
 def _reach_range(arm: Arm) -> str:
-    ends = arm.seeds.reach_range
-    return MISSING if ends is None or arm.seeds.fitted < 2 else f"{length(ends[0])} to {length(ends[1])}"
+    if arm.seeds.reach_range is None:
+        return MISSING
+    low, high = arm.seeds.reach_range
+    return length(low) if low == high else f"{length(low)} to {length(high)}"
+
+
+def _ponder_steps(arm: Arm) -> str:
+    steps = [_middle(arm, key) for key in ("ponder_steps", "ponder_steps_beyond")]
+    return MISSING if steps == [None, None] else ", ".join(MISSING if s is None else f"{s:.1f}" for s in steps)
 
 
 def _middle(arm: Arm, key: str) -> float | None:
     return known_median(summary[key] for summary in arm.summaries)
-
-
-def _steps(steps: float | None) -> str:
-    return MISSING if steps is None else f"{steps:.1f}"

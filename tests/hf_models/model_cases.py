@@ -4,8 +4,11 @@ A case is a name and a configuration; a head is the suffix of a class name. Weig
 values with noise on top, so that biases and tables that begin at zero take part in every comparison.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 import hf_models
 from hf_models import LSTMConfig, PositionTransformerConfig, UniversalTransformerConfig
@@ -13,7 +16,7 @@ from hf_models import LSTMConfig, PositionTransformerConfig, UniversalTransforme
 
 VOCABULARY = 17
 PAD, BOS, EOS = 0, 1, 2
-COMMON = {
+COMMON: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 16,
     "pad_token_id": PAD,
@@ -21,10 +24,21 @@ COMMON = {
     "eos_token_id": EOS,
     "num_labels": 3,
 }
-ATTENTION = {**COMMON, "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32}
-PONDERING = {**ATTENTION, "halting": "act", "halting_bias": -0.5, "halting_threshold": 0.9, "num_steps": 4}
+ATTENTION: dict[str, Any] = {
+    **COMMON,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+}
+PONDERING: dict[str, Any] = {
+    **ATTENTION,
+    "halting": "act",
+    "halting_bias": -0.5,
+    "halting_threshold": 0.9,
+    "num_steps": 4,
+}
 ENCODINGS = ("none", "learned", "sinusoidal", "rope", "alibi", "t5", "fire")
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # what the order of float32 sums may change
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # what the order of float32 sums may change
 HEADS = ("Model", "ForCausalLM", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 
 
@@ -40,7 +54,7 @@ def _transformers() -> dict:
     return cases
 
 
-CASES = {
+CASES: dict[str, tuple] = {
     "lstm": (LSTMConfig, COMMON),
     "lstm-2": (LSTMConfig, {**COMMON, "num_hidden_layers": 2}),
     "lstm-bidirectional": (LSTMConfig, {**COMMON, "num_hidden_layers": 2, "bidirectional": True}),
@@ -60,7 +74,6 @@ CASES = {
 CAUSAL = tuple(name for name in CASES if "bidirectional" not in name)
 ATTENTION_CASES = tuple(name for name in CASES if not name.startswith("lstm"))
 CAUSAL_ATTENTION = tuple(name for name in CAUSAL if not name.startswith("lstm"))
-LSTM_CASES = tuple(name for name in CASES if name.startswith("lstm"))
 # One of each kind, where a matter does not depend on the encoding.
 REPRESENTATIVES = ("lstm-2", "transformer-fire", "transformer-rope-bidirectional", "universal-act")
 
@@ -88,7 +101,7 @@ def config_of(case: str, **overrides):
     return config_class(**{**options, **overrides})
 
 
-def class_of(config, head: str) -> type:
+def class_of(config, head: str) -> type[PreTrainedModel]:
     """The model class of a configuration's family with this head."""
     return getattr(hf_models, type(config).__name__.removesuffix("Config") + head)
 
@@ -156,4 +169,6 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], **tolerance
     """Two dicts of tensors hold the same keys and values."""
     assert first.keys() == second.keys()
     for name in first:
-        torch.testing.assert_close(first[name], second[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+        torch.testing.assert_close(
+            first[name], second[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance
+        )

@@ -67,10 +67,9 @@ def t5_bucket(query: int, key: int, causal: bool, buckets: int = 32, max_distanc
     if distance < single:
         return offset + distance
     logarithmic, bucket = side - single, 0
-    while (
-        bucket < logarithmic - 1
-        and distance**logarithmic * single ** (bucket + 1) >= single**logarithmic * max_distance ** (bucket + 1)
-    ):
+    while bucket < logarithmic - 1 and distance**logarithmic * single ** (
+        bucket + 1
+    ) >= single**logarithmic * max_distance ** (bucket + 1):
         bucket += 1
     return offset + single + bucket
 
@@ -119,7 +118,7 @@ def feed_forward(states: Tensor, module) -> Tensor:
 
 
 def self_attention(states: Tensor, module, hooks, ids: list[int], causal: bool) -> Tensor:
-    """All heads of an attention layer over one sequence `[T, D]`; `hooks` has `turn(states)` and `bias(head)(i, j)`."""
+    """All heads of an attention layer over one sequence `[T, D]`; `hooks` says how the encoding acts."""
     width = module.head_dim
     q, k, v = (states @ weight.T for weight in module.qkv_proj.weight.chunk(3))
     heads = []

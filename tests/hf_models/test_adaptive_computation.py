@@ -189,7 +189,8 @@ def test_four_micro_batches_of_one_add_up_to_one_of_four():
     whole = ponder_loss(steps, remainders, real, labels, items)
     torch.testing.assert_close(whole, ponder_loss(steps, remainders, real, labels))
     parts = [
-        ponder_loss(steps[r : r + 1], remainders[r : r + 1], real[r : r + 1], labels[r : r + 1], items) for r in range(4)
+        ponder_loss(steps[r : r + 1], remainders[r : r + 1], real[r : r + 1], labels[r : r + 1], items)
+        for r in range(4)
     ]
     torch.testing.assert_close(sum(parts), whole)
 
@@ -198,5 +199,3 @@ def test_a_batch_without_labels_or_real_tokens_costs_nothing():
     steps, none = torch.ones(2, 3), torch.full((2, 3), -100)
     assert ponder_loss(steps, steps, None, none).item() == 0
     assert ponder_loss(steps, steps, torch.zeros(2, 3), torch.ones(2, 3)).item() == 0
-
-

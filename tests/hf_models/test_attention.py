@@ -78,9 +78,7 @@ def test_sdpa_equals_eager_forward_and_in_every_gradient(causal, biased, padded)
     (query, key, value), bias = drawn()
     visible, additive = masks(causal, padded)
     position_bias = bias if biased else None
-    eager, _ = eager_attention_forward(
-        module(), query, key, value, additive, scaling=0.5, position_bias=position_bias
-    )
+    eager, _ = eager_attention_forward(module(), query, key, value, additive, scaling=0.5, position_bias=position_bias)
     sdpa, weights = ALL_ATTENTION_FUNCTIONS["sdpa"](
         module(), query, key, value, visible, scaling=0.5, is_causal=causal, position_bias=position_bias
     )

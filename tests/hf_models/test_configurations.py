@@ -72,7 +72,7 @@ def test_a_misspelt_key_is_refused_when_loading_too(config_class, tmp_path):
         AutoConfig.from_pretrained(tmp_path, layer_types=[])
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_sizes": 9}))
-    with pytest.raises(ValueError, match="has no key 'vocab_sizes'. Did you mean 'vocab_size'"):
+    with pytest.raises(ValueError, match=r"has no key 'vocab_sizes'\. Did you mean 'vocab_size'"):
         AutoConfig.from_pretrained(tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_overrides_at_loading_are_checked_like_the_rest(tmp_path):
         tmp_path, num_hidden_layers=5, dtype="auto", colour="red", return_unused_kwargs=True
     )
     assert config.num_hidden_layers == 5
-    assert unused == {"colour": "red", "dtype": "auto"} or unused == {"colour": "red"}
+    assert unused == {"colour": "red"}
     assert PositionTransformerConfig.from_pretrained(tmp_path).num_hidden_layers == 2
 
 
@@ -304,7 +304,9 @@ def test_rope_needs_an_even_head():
 @pytest.mark.filterwarnings("ignore")
 def test_scalings_whose_frequencies_follow_the_length_are_refused(rope_type):
     parameters = {"rope_type": rope_type, "rope_theta": 10000.0, "factor": 2.0}
-    encoding_refused(f"rope_type {rope_type!r} is not supported. Allowed: default,", "rope", rope_parameters=parameters)
+    encoding_refused(
+        f"rope_type {rope_type!r} is not supported. Allowed: default,", "rope", rope_parameters=parameters
+    )
 
 
 @pytest.mark.parametrize("parameters", [None, {"rope_theta": 100.0}, {"rope_type": "linear", "factor": 2.0}], ids=str)

@@ -232,9 +232,7 @@ def test_the_ponder_weight_scales_the_ponder_part_of_the_loss(head):
     assert losses[2] - losses[0] == pytest.approx(2.5 * ponder, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("head", "shifted_outside"), [("ForCausalLM", True), *((head, False) for head in HEADS[1:])]
-)
+@pytest.mark.parametrize(("head", "shifted_outside"), [("ForCausalLM", True), *((head, False) for head in HEADS[1:])])
 def test_the_losses_of_four_micro_batches_add_up_to_that_of_one(head, shifted_outside):
     model = build("universal-act", head, ponder_loss_weight=1.0)
     input_ids, labels = tokens(4), labels_for(head, 4)

@@ -104,6 +104,8 @@ def test_given_ids_are_taken():
     everything = torch.tensor([[4, 6, 9, 10, 11]])
     assert resolve(everything, past=2) is everything
     assert resolve(everything[:, 2:], past=2).tolist() == [[0, 1, 9, 10, 11]]
+    padded = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    assert resolve(everything[:, 2:], padded, past=3).tolist() == [[0, 0, 0, 9, 10, 11], [0, 1, 2, 9, 10, 11]]
     assert resolve(everything[:, :3], eval_position_ids_scheme="randomized").tolist() == [[4, 6, 9]]
 
 
@@ -190,7 +192,5 @@ def test_a_cached_call_with_all_ids_equals_the_recomputed_one(case):
     ids = draw_position_ids("randomized", 3, 7, 32)
     expected = model(input_ids, attention_mask=mask, position_ids=ids).logits[:, 4:]
     first = model(input_ids[:, :4], attention_mask=mask[:, :4], position_ids=ids[:, :4])
-    rest = model(
-        input_ids[:, 4:], attention_mask=mask, position_ids=ids, past_key_values=first.past_key_values
-    ).logits
+    rest = model(input_ids[:, 4:], attention_mask=mask, position_ids=ids, past_key_values=first.past_key_values).logits
     torch.testing.assert_close(rest[mask[:, 4:].bool()], expected[mask[:, 4:].bool()], rtol=1e-4, atol=1e-5)

@@ -128,7 +128,9 @@ def test_the_attention_implementation_is_chosen_at_loading(case, tmp_path):
 
 def jobs() -> list[tuple[str, str, str]]:
     """Case, head saved, head loaded."""
-    chosen = [(case, head, head) for case in ("lstm-2", "transformer-mixed", "universal-act") for head in heads_of(case)]
+    chosen = [
+        (case, head, head) for case in ("lstm-2", "transformer-mixed", "universal-act") for head in heads_of(case)
+    ]
     chosen += [(f"transformer-{encoding}", "ForCausalLM", "ForCausalLM") for encoding in ENCODINGS]
     chosen += [(case, "ForCausalLM", "Model") for case in ("lstm", "transformer-rope-post", "universal-group")]
     chosen += [(case, "ForMaskedLM", "ForMaskedLM") for case in CASES if "bidirectional" in case]
@@ -164,7 +166,7 @@ def child(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [f"{case}-{saved}-{loaded}" for case, saved, loaded in jobs()])
 def test_a_process_without_longreach_loads_every_model_whole(child, name):
-    folder, expected, found = child
+    _, expected, found = child
     assert found[name]["module"].startswith("transformers_modules.")
     assert found[name]["digest"] == expected[name]["digest"]
     torch.testing.assert_close(found[name]["output"], expected[name]["output"], **CLOSE)

@@ -8,7 +8,14 @@ from transformers import Trainer, TrainingArguments
 from tests.hf_models.model_cases import REPRESENTATIVES, assert_same, build, labels_for, pairs, tokens
 
 
-TRAINED = [pair for pair in pairs(REPRESENTATIVES) if pair[1] != "Model"]
+EVERY_HEAD = pairs(["universal-act"])[1:]
+TRAINED = [
+    *EVERY_HEAD,
+    ("lstm-2", "ForCausalLM"),
+    ("transformer-fire", "ForCausalLM"),
+    ("transformer-rope-bidirectional", "ForMaskedLM"),
+    ("transformer-fire", "ForSequenceClassification"),
+]
 
 
 def examples(head: str, count: int = 4) -> list[dict]:
@@ -46,7 +53,7 @@ def test_the_trainer_lowers_the_loss_and_moves_every_parameter(case, head, tmp_p
         assert not torch.equal(parameter, before[name]), name
 
 
-@pytest.mark.parametrize(("case", "head"), [*pairs(["universal-act"])[1:], ("lstm-2", "ForSequenceClassification")])
+@pytest.mark.parametrize(("case", "head"), [*EVERY_HEAD, ("lstm-2", "ForSequenceClassification")])
 def test_four_batches_of_one_train_as_one_batch_of_four(case, head, tmp_path):
     results = []
     for size in (1, 4):

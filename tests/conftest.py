@@ -1,0 +1,23 @@
+"""What every test begins with: one thread, here and in the processes that tests start; and one small trained run."""
+
+import os
+import shutil
+
+import pytest
+
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory):
+    """The folder of a small finished run; not to be changed."""
+    from tests.tiny_runs import tiny, train_quietly
+
+    return train_quietly(tiny(), tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture
+def tiny_run(trained_once, tmp_path):
+    """A copy of that folder, free to be changed."""
+    return shutil.copytree(trained_once, tmp_path / "run")

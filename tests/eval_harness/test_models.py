@@ -1,0 +1,136 @@
+"""Every architecture at every budget, counted here a second time and by hand."""
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+import hf_models
+from eval_harness.errors import HarnessError
+from eval_harness.models import ARCHITECTURES, build_model, get_architecture, size_model
+from hf_models import LSTMConfig, UniversalTransformerConfig
+
+
+BUDGETS = (20_000, 100_000, 1_000_000)
+
+
+def counted_by_hand(config) -> int:
+    """Parameters without token embeddings, output head and position tables, from the sizes alone."""
+    width = config.hidden_size
+    if isinstance(config, LSTMConfig):
+        units, directions = (width // 2, 2) if config.bidirectional else (width, 1)
+        return config.num_hidden_layers * directions * 4 * units * (width + units + 2)
+    attention, norms = 4 * width**2, 4 * width
+    feed_forward = 2 * width * config.intermediate_size + config.intermediate_size + width
+    universal = isinstance(config, UniversalTransformerConfig)
+    layers = config.num_shared_layers if universal else config.num_hidden_layers
+    heads = config.num_attention_heads
+    encoding = {"t5": 32 * heads, "fire": 32 + 32 + 32 * heads + heads + 2}.get(config.position_encoding, 0)
+    halting = width + 1 if universal and config.halting == "act" else 0
+    last_norm = 2 * width if config.norm_position == "pre" else 0
+    return layers * (attention + feed_forward + norms) + encoding + halting + last_norm
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_meets_every_budget(name, budget):
+    sized = size_model(name, budget, vocab_size=11)
+    assert sized.architecture == name
+    assert abs(counted_by_hand(sized.config) - budget) <= 0.03 * budget
+    assert sized.parameters["counted"] == counted_by_hand(sized.config)
+    assert all(getattr(sized.config, field) == size for field, size in sized.chosen.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("lstm", {"num_hidden_layers": 3}),
+        ("lstm", {"num_hidden_layers": 2, "bidirectional": True}),
+        ("transformer-rope", {"num_attention_heads": 3, "num_hidden_layers": 4}),
+        ("transformer-fire", {"hidden_size": 48, "num_attention_heads": 3}),
+        ("transformer-alibi", {"intermediate_size": 128, "num_attention_heads": 2}),
+        ("transformer-t5", {"norm_position": "post", "is_causal": False}),
+        ("universal_transformer", {"halting": "act", "num_steps": 7, "num_shared_layers": 2}),
+        ("universal_transformer-rope", {"intermediate_size": 300, "num_attention_heads": 1}),
+    ],
+)
+def test_what_is_given_is_kept_and_the_rest_is_solved_for(name, given):
+    sized = size_model(name, 50_000, **given)
+    assert {field: getattr(sized.config, field) for field in given} == given
+    assert not sized.chosen.keys() & given.keys()
+    assert abs(counted_by_hand(sized.config) - 50_000) <= 0.03 * 50_000
+
+
+def test_sizes_that_are_all_given_are_checked_against_the_budget():
+    sizes = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 2, "num_hidden_layers": 2}
+    assert size_model("transformer-none", 99_500, **sizes).chosen == {}
+    with pytest.raises(HarnessError, match=r"cannot meet a budget of 200000 .* within 3%: the nearest size has 99"):
+        size_model("transformer-none", 200_000, **sizes)
+
+
+def test_the_nearest_size_is_named_where_only_the_width_is_free():
+    widths = {width: counted_by_hand(_of_width(width)) for width in (8, 16, 32, 64, 96, 128)}
+    nearest = min(widths.values(), key=lambda count: abs(count - 200_000))
+    with pytest.raises(HarnessError, match=f"the nearest size has {nearest}"):
+        size_model("transformer-rope", 200_000, intermediate_size=256)
+
+
+def _of_width(width):
+    return hf_models.PositionTransformerConfig(hidden_size=width, intermediate_size=256, num_attention_heads=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "config", "words"),
+    [
+        ("lstmm", 20_000, {}, ["'lstmm'", "Did you mean 'lstm'?"]),
+        ("transformer-coordinate", 20_000, {}, ["'transformer-coordinate'", "Did you mean"]),
+        ("transformer-rope", 10, {}, ["cannot be as small as 10"]),
+        ("lstm", 5, {}, ["cannot meet a budget of 5", "nearest size has 16"]),
+        ("lstm", 20_000, {"hidden_size": 64}, ["cannot meet a budget of 20000", "33280"]),
+        ("transformer-rope", 20_000, {"positon_encoding": "rope"}, ["'positon_encoding'", "'position_encoding'"]),
+        ("transformer-rope", 20_000, {"position_encoding": "alibbi"}, ["'alibbi'", "Did you mean 'alibi'?"]),
+        ("lstm", 20_000, {"num_heads": 2}, ["Unknown configuration key of lstm: 'num_heads'", "num_hidden_layers"]),
+        ("lstm", 20_000, {"hidden_dropout": 0.1}, ["'hidden_dropout'", "Did you mean 'dropout'?"]),
+        ("lstm", 20_000, {"num_hidden_layers": "two"}, ["num_hidden_layers", "int", "two"]),
+        ("universal_transformer", 20_000, {"num_hidden_layers": 2}, ["derives 'num_hidden_layers'"]),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_sentence(name, budget, config, words):
+    with pytest.raises(HarnessError) as refusal:
+        size_model(name, budget, **config)
+    assert "\n" not in str(refusal.value)
+    assert all(word in str(refusal.value) for word in words), refusal.value
+
+
+def test_names_say_the_encoding():
+    assert size_model("transformer-alibi", 20_000).config.position_encoding == "alibi"
+    assert size_model("universal_transformer-none", 20_000).config.position_encoding == "none"
+    assert size_model("universal_transformer", 20_000).config.position_encoding == "coordinate"
+    with pytest.raises(HarnessError):
+        get_architecture("universal_transformer-coordinate")
+
+
+@pytest.mark.parametrize(
+    ("name", "bidirectional", "stem"),
+    [
+        ("lstm", {"bidirectional": True}, "LSTM"),
+        ("transformer-t5", {"is_causal": False}, "PositionTransformer"),
+        ("universal_transformer", {"is_causal": False}, "UniversalTransformer"),
+    ],
+)
+def test_a_bidirectional_model_gets_the_head_without_a_shift(name, bidirectional, stem):
+    causal = build_model(size_model(name, 50_000).config)
+    both_ways = build_model(size_model(name, 50_000, **bidirectional).config)
+    assert type(causal).__name__ == f"{stem}ForCausalLM"
+    assert type(both_ways).__name__ == f"{stem}ForMaskedLM"
+    labels = torch.randint(5, 20, (2, 6), generator=torch.Generator().manual_seed(0))
+    output = both_ways.eval()(labels, labels=labels)
+    aligned = torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), labels.flatten())
+    torch.testing.assert_close(output.loss, aligned)
+
+
+def test_a_configuration_goes_through_a_file(tmp_path):
+    config = size_model("transformer-fire", 20_000, vocab_size=9).config
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert loaded.intermediate_size == config.intermediate_size
+    assert loaded.position_encoding == "fire"

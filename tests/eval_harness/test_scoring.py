@@ -1,0 +1,365 @@
+"""Scores against a plain loop that decodes row by row, a perfect answerer, and what must not change a score."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from eval_harness import scoring
+from eval_harness.encoding import Vocabulary, get_format
+from eval_harness.errors import HarnessError
+from eval_harness.models import ARCHITECTURES, build_model
+from eval_harness.protocol import TestLengths
+from eval_harness.scoring import TEST_SEED, Scorer
+from eval_harness.tasks import get_task, list_tasks
+from eval_harness.training import size_for
+from hf_models import LSTMForCausalLM
+from tests.tiny_runs import tiny, train_quietly
+
+
+ACT = {"halting": "act", "num_steps": 4, "halting_bias": -0.5, "halting_threshold": 0.9}
+MODELS = {**{name: (name, {}) for name in ARCHITECTURES}, "act": ("universal_transformer-rope", ACT)}
+RANDOM = {"position_ids_scheme": "randomized", "eval_position_ids_scheme": "randomized"}
+
+
+def build(name="lstm", noise=0.3, config=None, **changes):
+    """A model with weights that are all over the place, so that its answers vary with the input."""
+    model = build_model(size_for(tiny(name, config=config or {}, **changes)).config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += noise * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def lengths_of(*lengths: int, train_length: int = 6) -> TestLengths:
+    within = tuple(length for length in lengths if length <= train_length)
+    beyond = tuple(length for length in lengths if length > train_length)
+    return TestLengths(within, beyond, (), train_length, 2.0)
+
+
+def score(model, task="duplicate", format=None, lengths=(3, 7), examples=100, **options):
+    task = get_task(task)
+    return Scorer(model, task, format or task.formats[0], examples=examples, **options).score(lengths_of(*lengths))
+
+
+def untimed(rows):
+    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
+
+
+def assert_same_outcomes(first, second):
+    assert first.examples == second.examples
+    assert first.positions == second.positions
+    assert untimed(first.lengths) == untimed(second.lengths)
+
+
+@torch.no_grad()
+def decode_row_by_row(model, task, length, count, ids=None) -> list[dict]:
+    """The definition: ask for each answer alone, and compare it symbol by symbol."""
+    vocabulary, rows = Vocabulary(task), []
+    sample = task.sample(length, count, TEST_SEED, "test")
+    for row in range(count):
+        asked = vocabulary.input_ids[sample.inputs[row, : sample.input_lengths[row]]]
+        right = vocabulary.output_ids[sample.targets[row, : sample.target_lengths[row]]].tolist()
+        prompt = torch.tensor([[vocabulary.bos_id, *asked, vocabulary.sep_id]])
+        options = {} if ids is None else {"position_ids": ids[row][None]}
+        longest = int(sample.target_lengths.max()) + 1
+        said = model.generate(
+            prompt,
+            max_new_tokens=longest,
+            do_sample=False,
+            pad_token_id=vocabulary.pad_id,
+            eos_token_id=vocabulary.eos_id,
+            **options,
+        )[0, prompt.shape[1] :].tolist()
+        wanted = [*right, vocabulary.eos_id]
+        hits = [place < len(said) and said[place] == token for place, token in enumerate(wanted)]
+        rows.append(
+            {
+                "length": length,
+                "index": row,
+                "exact": all(hits),
+                "tokens": len(right),
+                "right_tokens": sum(hits[:-1]),
+                "first_wrong": -1 if all(hits) else hits.index(False),
+            }
+        )
+    return rows
+
+
+def assert_decoded(outcomes, expected):
+    found = sorted(outcomes.examples, key=lambda row: (row["length"], row["index"]))
+    assert [{name: row[name] for name in expected[0]} for row in found] == expected
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_teacher_forcing_finds_what_decoding_finds(name):
+    architecture, config = MODELS[name]
+    model = build(architecture, config=config)
+    scorer = Scorer(model, get_task("duplicate"), "autoregressive", examples=12)
+    assert scorer.decoding == "teacher-forced"
+    outcomes = scorer.score(lengths_of(2, 5))
+    assert_decoded(outcomes, [row for n in (2, 5) for row in decode_row_by_row(model, scorer.task, n, 12)])
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("lstm", "parity"), ("lstm", "binary_addition"), ("transformer-rope", "parity"), ("act", "parity")],
+)
+def test_the_same_of_models_that_are_sometimes_right(name, task, tmp_path):
+    architecture, config = MODELS[name]
+    run = tiny(architecture, task=task, config=config, steps=60, learning_rate=5e-3)
+    model = AutoModelForCausalLM.from_pretrained(train_quietly(run, tmp_path / "run")).eval()
+    outcomes = score(model, task, lengths=(3, 9), examples=24)
+    assert_decoded(outcomes, [row for n in (3, 9) for row in decode_row_by_row(model, get_task(task), n, 24)])
+    assert len({row["exact"] for row in outcomes.examples}) == 2
+    if task == "binary_addition":  # one wrong symbol leads decoding, but not teacher forcing, to others
+        assert any(row["right_tokens"] != row["teacher_forced_tokens"] for row in outcomes.examples)
+
+
+def test_a_model_that_looks_ahead_is_decoded_freely():
+    class LooksAhead(LSTMForCausalLM):
+        prefix_stable = False
+
+    stable = build("lstm", task="parity")
+    model = LooksAhead(stable.config)
+    model.load_state_dict(stable.state_dict())
+    free, forced = (Scorer(each.eval(), get_task("duplicate"), "autoregressive") for each in (model, stable))
+    assert (free.decoding, forced.decoding) == ("free", "teacher-forced")
+    assert_same_outcomes(*(score(each, "duplicate", examples=32) for each in (model, stable)))
+
+
+class Answerer(LSTMForCausalLM):
+    """Reads the right answers from a table, but for the row and place that it is told to get wrong."""
+
+    def remember(self, encoded, wrong=None):
+        labels = encoded.labels.copy()
+        if wrong is not None:
+            row, place = wrong
+            column = np.flatnonzero(labels[row] != -100)[place]
+            labels[row, column] = (labels[row, column] + 1) % self.config.vocab_size
+        self.answers = dict(zip(map(tuple, encoded.input_ids.tolist()), labels.clip(0), strict=True))
+        return self
+
+    def forward(self, input_ids, **kwargs):
+        said = torch.tensor(np.stack([self.answers[tuple(row)] for row in input_ids.tolist()]))
+        logits = torch.nn.functional.one_hot(said, self.config.vocab_size).float()
+        return CausalLMOutputWithPast(logits=logits)
+
+
+CELLS = [(name, format) for name in list_tasks() for format in get_task(name).formats]
+
+
+@pytest.mark.parametrize(("name", "format"), CELLS)
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_perfect_answerer_is_perfect_on_every_task_and_format(name, format, bos):
+    task = get_task(name)
+    length = next(length for length in range(8, 20) if task.valid_length(length))
+    sample = task.sample(length, 100, TEST_SEED, "test")
+    encoded = get_format(format).encode(sample, task, Vocabulary(task), bos=bos)
+    model = Answerer(build("lstm", task=name, format=format).config).remember(encoded)
+    outcomes = score(model, name, format, lengths=(length,), bos=bos)
+    [row] = outcomes.lengths
+    assert (row["exact"], row["tokens"], row["teacher_forced"], row["exact_high"]) == (1.0, 1.0, 1.0, 1.0)
+    assert all(row["first_wrong"] == -1 and row["right_tokens"] == row["tokens"] for row in outcomes.examples)
+    assert sum(row["tokens"] for row in outcomes.examples) == sample.scored.sum()
+
+
+@pytest.mark.parametrize(("task", "format"), [("duplicate", "parallel"), ("flip_flop:ignore=0.1", "in_place")])
+def test_one_wrong_token_is_one_wrong_token(task, format):
+    sample = get_task(task).sample(12, 100, TEST_SEED, "test")
+    encoded = get_format(format).encode(sample, get_task(task), Vocabulary(get_task(task)))
+    row = int(np.flatnonzero(sample.target_lengths == sample.target_lengths.max())[-1])
+    model = Answerer(build("lstm", task=task, format=format).config).remember(encoded, wrong=(row, 2))
+    outcomes = score(model, task, format, lengths=(12,))
+    assert [example["index"] for example in outcomes.examples if not example["exact"]] == [row]
+    assert outcomes.examples[row]["first_wrong"] == 2
+    assert outcomes.examples[row]["right_tokens"] == outcomes.examples[row]["tokens"] - 1
+    assert [place["position"] for place in outcomes.positions if place["right"] != place["total"]] == [2]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("format", ["parallel", "in_place"])
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_answers_read_at_once_are_read_where_they_are_due(format, both_ways):
+    task = get_task("flip_flop:ignore=0.3" if format == "in_place" else "binary_addition")
+    config = {"is_causal": not both_ways}
+    model = build("transformer-t5", task=task.key(), format=format, config=config, noise=0.1)
+    outcomes = score(model, task.key(), format, lengths=(8,), examples=100)
+    sample = task.sample(8, 100, TEST_SEED, "test")
+    encoded = get_format(format).encode(sample, task, Vocabulary(task))
+    for index, example in enumerate(outcomes.examples):
+        size = encoded.attention_mask[index].sum()
+        said = model(torch.tensor(encoded.input_ids[index : index + 1, :size])).logits[0].argmax(-1).numpy()
+        due = encoded.labels[index, :size] != -100
+        hits = said[due] == encoded.labels[index, :size][due]
+        answers = hits[~encoded.is_end[index, :size][due]]
+        assert example["exact"] == hits.all()
+        assert (example["tokens"], example["right_tokens"]) == (len(answers), answers.sum())
+        assert example["first_wrong"] == (-1 if hits.all() else hits.argmin())
+    assert Scorer(model, task, format).decoding == "parallel"
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer-fire", "act"])
+def test_the_size_of_batches_changes_nothing(name, monkeypatch):
+    architecture, config = MODELS[name]
+    model = build(architecture, config=config)
+    usual = score(model, lengths=(5, 9), examples=12)
+    for tokens in (1, 100):
+        monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", tokens)
+        assert_same_outcomes(score(model, lengths=(5, 9), examples=12), usual)
+
+
+def test_random_ids_are_drawn_for_each_example_and_not_for_a_batch(monkeypatch):
+    model = build("transformer-learned", config=RANDOM)
+    before = torch.random.get_rng_state()
+    usual = score(model, lengths=(5, 9), examples=12)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(5)
+    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 100)
+    assert_same_outcomes(score(model, lengths=(5, 9), examples=12), usual)
+    more = score(model, lengths=(5, 9), examples=20).examples
+    assert [row for row in more if row["index"] < 12] == usual.examples
+
+
+def test_random_ids_are_the_same_under_teacher_forcing_and_in_decoding():
+    model = build("transformer-sinusoidal", config=RANDOM, noise=0.1)
+    seen, hook = watch(model)
+    outcomes = score(model, lengths=(7,), examples=16)
+    hook.remove()
+    ids = seen[0]["position_ids"]
+    assert ids.shape == (16, 3 * 7 + 3)
+    assert len({tuple(row) for row in ids.tolist()}) == 16
+    assert (ids.diff(dim=1) > 0).all()
+    assert ids.max() < model.config.max_position_embeddings
+    assert_decoded(outcomes, decode_row_by_row(model, get_task("duplicate"), 7, 16, ids))
+
+
+def watch(model):
+    """Keeps what a model is called with; also the hook that does so."""
+    seen = []
+
+    def note(module, arguments, inputs):
+        seen.append(inputs)
+
+    return seen, model.register_forward_pre_hook(note, with_kwargs=True)
+
+
+def never(*args, **kwargs):
+    raise AssertionError("work was done")
+
+
+@pytest.mark.parametrize(("name", "config"), [("transformer-learned", {}), ("transformer-rope", RANDOM)])
+def test_a_sequence_that_does_not_fit_is_refused_before_work(name, config, monkeypatch):
+    model = build(name, config=config, table_factor=2.0)
+    assert score(model, lengths=(12,)).lengths[0]["token_length"] == 39 == model.config.max_position_embeddings
+    monkeypatch.setattr(model, "forward", never)
+    with pytest.raises(HarnessError, match="Length 13 needs 42 position ids; the model's table or id range has 39"):
+        score(model, lengths=(3, 13))
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer-rope", "universal_transformer"])
+def test_what_has_no_table_takes_any_length(name):
+    assert score(build(name, table_factor=1.0), lengths=(40,)).lengths[0]["token_length"] == 123
+
+
+@pytest.mark.parametrize(
+    ("options", "lengths", "words"),
+    [
+        ({"task": "flip_flop"}, (6, 9), "has no length 9; the nearest valid ones are 8, 10"),
+        ({"task": "duplicate"}, (0, 3), "has no length 0"),
+        ({"task": "duplicate", "format": "in_place"}, (3,), "has no in_place format"),
+        ({"task": "duplicate", "format": "paralel"}, (3,), "Did you mean 'parallel'"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_work(options, lengths, words, monkeypatch):
+    model = build()
+    monkeypatch.setattr(model, "forward", never)
+    with pytest.raises(HarnessError, match=words):
+        score(model, lengths=lengths, **options)
+
+
+def test_a_bidirectional_model_is_not_asked_token_by_token():
+    model = build("transformer-rope", format="parallel", config={"is_causal": False})
+    with pytest.raises(HarnessError, match="autoregressive format needs a causal model"):
+        score(model, format="autoregressive")
+    assert len(score(model, format="parallel").examples) == 200
+
+
+def test_ponder_steps_are_the_mean_over_the_real_tokens():
+    model = build("universal_transformer-rope", config=ACT, task="binary_addition")
+    outcomes = score(model, "binary_addition", lengths=(8,))
+    task = get_task("binary_addition")
+    sample = task.sample(8, 100, TEST_SEED, "test")
+    encoded = get_format("autoregressive").encode(sample, task, Vocabulary(task))
+    for index, example in enumerate(outcomes.examples):
+        size = encoded.attention_mask[index].sum()
+        with torch.no_grad():
+            steps = model(torch.tensor(encoded.input_ids[index : index + 1, :size]), use_cache=False).ponder_steps
+        assert example["ponder_steps"] == pytest.approx(steps.mean().item(), abs=1e-5)
+    assert len({example["ponder_steps"] for example in outcomes.examples}) > 1
+    mean = np.mean([example["ponder_steps"] for example in outcomes.examples])
+    assert outcomes.lengths[0]["ponder_steps"] == pytest.approx(mean)
+    plain = score(build("universal_transformer-rope"), lengths=(3,))
+    assert plain.lengths[0]["ponder_steps"] is None
+    assert {example["ponder_steps"] for example in plain.examples} == {None}
+
+
+def wilson_by_hand(right: int, count: int) -> tuple[float, float]:
+    z, share = 1.959963984540054, right / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return middle - half, middle + half
+
+
+def test_a_lengths_row_follows_from_its_examples(trained_once):
+    model = AutoModelForCausalLM.from_pretrained(trained_once)
+    outcomes = score(model, lengths=(2, 6, 9))
+    assert [row["length"] for row in outcomes.lengths] == [2, 6, 9]
+    assert [row["split"] for row in outcomes.lengths] == ["within", "within", "beyond"]
+    assert [row["enumerable"] for row in outcomes.lengths] == [True, True, False]  # 4, 64 and 512 inputs; 400
+    for row in outcomes.lengths:
+        examples = [example for example in outcomes.examples if example["length"] == row["length"]]
+        assert [example["index"] for example in examples] == list(range(100))
+        right, tokens = sum(e["exact"] for e in examples), sum(e["tokens"] for e in examples)
+        assert (row["examples"], row["exact"]) == (100, right / 100)
+        assert (row["exact_low"], row["exact_high"]) == pytest.approx(wilson_by_hand(right, 100), abs=1e-9)
+        assert row["tokens"] == sum(e["right_tokens"] for e in examples) / tokens
+        assert row["teacher_forced"] == sum(e["teacher_forced_tokens"] for e in examples) / tokens
+        assert row["threshold"] == pytest.approx(row["baseline_exact"] + 0.9 * (1 - row["baseline_exact"]))
+        assert row["token_length"] == 3 * row["length"] + 3
+        assert row["tokens_per_second"] > 0
+        places = [place for place in outcomes.positions if place["length"] == row["length"]]
+        assert [place["position"] for place in places] == list(range(2 * row["length"]))
+        assert sum(place["total"] for place in places) == tokens
+        assert sum(place["right"] for place in places) == sum(e["right_tokens"] for e in examples)
+
+
+def test_operations_are_counted_at_the_real_length():
+    rows = score(build("transformer-none"), lengths=(3, 12)).lengths
+    model = build("transformer-none")
+    width, inner = model.config.hidden_size, model.config.intermediate_size
+    for row in rows:
+        layers = 2 * (2 * (4 * width**2 + 2 * width * inner) + 4 * row["token_length"] * width)
+        assert row["flops_per_token"] == layers + 2 * width * model.config.vocab_size
+
+
+def test_all_models_meet_the_same_examples():
+    met = []
+    for name in ("lstm", "transformer-rope", "universal_transformer"):
+        model = build(name)
+        seen, _ = watch(model)
+        score(model, format="parallel", lengths=(7,))
+        met.append(seen[0]["input_ids"])
+    assert torch.equal(met[0], met[1])
+    assert torch.equal(met[0], met[2])
+
+
+def test_progress_is_told_of_every_length_from_the_longest():
+    told = []
+    task = get_task("duplicate")
+    Scorer(build(), task, "parallel", examples=100).score(lengths_of(3, 5, 9), told.append)
+    assert told == [9, 5, 3]
