@@ -35,7 +35,7 @@ def count_parameters(model) -> dict[str, int]:
 
 
 def uncached(model) -> dict[str, bool]:
-    """The argument that keeps a causal model from making a cache; a bidirectional one makes none, and knows no such."""
+    """The argument that keeps a causal model from making a cache; a bidirectional one makes none and takes none."""
     return {"use_cache": False} if getattr(model.config, "is_causal", True) else {}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 
 import hf_models  # noqa: F401  (registers the classes that the Auto classes are asked for)
@@ -73,7 +74,7 @@ def load_model(source: str | Path, trust_remote_code: bool = False) -> tuple[Pre
         auto_class = AutoModelForMaskedLM if masked else AutoModelForCausalLM
         model = auto_class.from_pretrained(source, trust_remote_code=trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise HarnessError(
             f"Cannot load a model from {str(source)!r}: {str(error).strip().splitlines()[0]}"
         ) from error

@@ -28,7 +28,7 @@ from hf_models.position_ids import draw_position_ids
 
 
 TEST_SEED = 0  # test examples are the same for all models
-TOKENS_PER_BATCH = 32_768
+TOKENS_PER_BATCH = 8_192
 COUNTED_EXAMPLES = 4  # of a length, to count operations on: halting depends on the input
 
 

@@ -20,7 +20,7 @@ from transformers import initialization as init
 
 
 class HaltingUnit(nn.Linear):
-    """The halting probability of a state, computed in float32."""
+    """The halting probability of a state; the sigmoid is taken in float32."""
 
     def __init__(self, config):
         self.initial_bias = float(config.halting_bias)

@@ -148,7 +148,8 @@ class CausalLMHead(_Head):
         loss, scored = None, None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-            scored = kwargs.get("shift_labels", labels[..., 1:])
+            shifted = kwargs.get("shift_labels")
+            scored = labels[..., 1:] if shifted is None else shifted
         output = self.output_class(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
         return self.finish(output, outputs, attention_mask, scored, **kwargs)
 

@@ -39,12 +39,17 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             past_key_values: the cache, or None.
 
         Raises:
-            ValueError: an id lies beyond a table, or ids are missing.
+            ValueError: an id lies beyond a table, ids are missing, or the mask leaves tokens out.
         """
         past, keys = 0, states.shape[1]
         if past_key_values is not None:
             past = past_key_values.get_seq_length()
             keys = past_key_values.get_mask_sizes(keys, 0)[0]  # more than there are tokens in a cache of fixed size
+        total = past + states.shape[1]
+        if attention_mask is not None and attention_mask.dim() == 2 and attention_mask.shape[1] != total:
+            raise ValueError(
+                f"attention_mask covers {attention_mask.shape[1]} tokens; with cached ones there are {total}."
+            )
         ids = resolve_position_ids(self.config, position_ids, attention_mask, states, past, self.training)
         if encodings.has_table:
             self._check_table(ids)

@@ -90,7 +90,7 @@ def test_an_evaluation_that_was_cut_off_is_done_again(tiny_run, monkeypatch):
         (Evaluation(examples=100, lengths=(3, 6)), {}),
         (Evaluation(examples=128, lengths=(3, 6, 9)), {}),
         (SHORT, {"format": "parallel"}),
-        (SHORT, {"task": "parity"}),
+        (SHORT, {"task": "reverse"}),
     ],
 )
 def test_another_evaluation_is_another_cell_and_leaves_the_first(other, options, tiny_run):
@@ -160,7 +160,7 @@ REFUSALS = {
         lambda folder: evaluate(
             *load_model(save(folder / "m", "binary_addition")), setting_of(folder, "parity"), SHORT
         ),
-        "another vocabulary than task 'parity': 8 tokens, not 7",
+        "another vocabulary than task 'duplicate': 8 tokens, not 7",
     ),
     "not a run, and no task": (lambda folder: setting_of(save(folder / "m")), "no finished run; name the task"),
     "training length not known": (

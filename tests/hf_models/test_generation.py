@@ -214,3 +214,10 @@ def test_consecutive_ids_that_start_elsewhere_are_continued_by_one():
     logits[..., model.config.eos_token_id] = -torch.inf
     assert torch.equal(logits.argmax(-1), answer)
     assert answer.max() < VOCABULARY
+
+
+def test_a_mask_that_leaves_cached_tokens_out_is_refused():
+    model, input_ids = build("transformer-alibi"), tokens(1, 4)
+    cache = model(input_ids, use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="covers 1 tokens; with cached ones there are 5"):
+        model(input_ids[:, :1], attention_mask=torch.ones((1, 1)), past_key_values=cache)

@@ -1,0 +1,30 @@
+"""A study that takes seconds; `python -m tests.eval_harness.small_study OUTPUT` is one that can be killed."""
+
+import sys
+
+from eval_harness.specification import Evaluation, TrainingRun
+from eval_harness.study import Study, run_study
+
+
+SIZES = {"budget": 6_000, "train_length": 6, "table_factor": 4.0, "batch_size": 8}
+
+
+def small_study(steps: int = 20, models=("transformer-none", "transformer-rope"), **changes) -> Study:
+    """Two models on one task."""
+    return Study(
+        name="small",
+        question="Does a study do what it says?",
+        runs=tuple(
+            TrainingRun(**{"task": "parity", "model": model, "steps": steps, **SIZES, **changes}) for model in models
+        ),
+        evaluation=Evaluation(examples=100, lengths=(4, 6, 9)),
+    )
+
+
+def long_study() -> Study:
+    """Long enough to be killed in the middle, with many checkpoints."""
+    return small_study(steps=200, trainer={"save_steps": 10})
+
+
+if __name__ == "__main__":
+    run_study(long_study(), sys.argv[1], processes=2)
