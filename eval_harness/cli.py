@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+FILE_WIDTH = 160  # characters of a table's line that goes to a file or another program
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -95,8 +96,8 @@ def _show_task(task, length: int, as_json: bool) -> None:
         return
     described |= {name: [" → ".join(pair) for pair in described[name]] for name in ("examples", "drawn")}
     for key, value in described.items():
-        listed = isinstance(value, list)
-        typer.echo(f"{key:>9}  {str(value) if not listed else (chr(10) + ' ' * 11).join(value)}")
+        lines = value if isinstance(value, list) else [str(value)]
+        typer.echo(f"{key:>9}  " + f"\n{'':11}".join(map(str, lines)))
 
 
 @app.command()
@@ -154,12 +155,14 @@ def evaluate(
 ) -> None:
     """Scores a model past its training length; a run's scores are kept in its folder."""
     from tqdm.auto import tqdm
+    from transformers.utils import logging as transformers_logging
 
     from eval_harness.evaluation import RUN, evaluate_run, load_model, setting_of
     from eval_harness.evaluation import evaluate as score
     from eval_harness.results import read_table
     from eval_harness.specification import Evaluation
 
+    transformers_logging.disable_progress_bar()
     chosen = None if lengths is None else parse_lengths(lengths)
     evaluation = Evaluation(factor=factor, examples=examples, lengths=chosen)
     with tqdm(unit="length", desc="scoring", leave=False, disable=None) as bar:  # no bar where nobody looks on
@@ -247,4 +250,4 @@ def _print_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)

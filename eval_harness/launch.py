@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -80,7 +81,7 @@ def _follow(futures: list[Future], done, bar: tqdm) -> None:
     while waiting:
         finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
         bar.set_description(f"{len(futures) - len(waiting)}/{len(futures)} runs", refresh=False)
-        bar.update(min(done.value, bar.total) - bar.n)
+        bar.update(done.value - bar.n)
         for future in finished:
             if future.cancelled() or not (error := future.exception()):
                 continue
@@ -90,7 +91,7 @@ def _follow(futures: list[Future], done, bar: tqdm) -> None:
             raise error
 
 
-_done = None  # the worker's share of the bar, set once when the process starts
+_done: Any = None  # the worker's share of the bar, set once when the process starts
 
 
 def _start_worker(done, parent: int, threads: int) -> None:

@@ -6,6 +6,7 @@ the hidden size as a number of heads of fixed width, then the feed-forward size,
 
 import math
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
@@ -69,7 +70,7 @@ class SizedModel:
     """
 
     architecture: str
-    config: object
+    config: Any
     parameters: dict[str, int]
     chosen: dict[str, int]
 

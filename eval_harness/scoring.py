@@ -212,7 +212,7 @@ class Scorer:
 
     def _flops(self, encoded: Encoded, length: int) -> int:
         inputs = self._inputs(encoded, length, slice(0, COUNTED_EXAMPLES))
-        return forward_flops(self.model, **inputs)
+        return forward_flops(self.model, training=False, **inputs)
 
     def _aggregate(self, length, sample, examples, cost, lengths: TestLengths) -> dict:
         """The row of one length; it follows from the examples' rows, the baselines and the cost."""

@@ -22,7 +22,7 @@ class TrainingRun:
     Attributes:
         task: key of the task ("parity", "majority:letters=5").
         model: name of the architecture ("lstm", "transformer-rope", "universal_transformer").
-        format: how the task is posed; the task's first format by default.
+        format: how the task is posed; empty for the task's first format.
         bos: whether sequences begin with <bos>.
         budget: parameters without token embeddings, output head and position tables.
         config: configuration fields that override what the solver and the architecture choose.
@@ -39,7 +39,7 @@ class TrainingRun:
 
     task: str
     model: str
-    format: str | None = None
+    format: str = ""
     bos: bool = True
     budget: int = 100_000
     config: dict = field(default_factory=dict)

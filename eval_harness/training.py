@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -52,7 +53,7 @@ class RunTrainingArguments(TrainingArguments):
     save_strategy: str = "steps"
     save_steps: float = 500
     save_total_limit: int | None = 1
-    remove_unused_columns: bool | None = False
+    remove_unused_columns: bool = False
     dataloader_pin_memory: bool = False
     ddp_find_unused_parameters: bool | None = False  # every model uses all its parameters at every step
 
@@ -64,7 +65,7 @@ class Stopwatch(TrainerCallback):
     """
 
     def __init__(self):
-        self.seconds, self.memory, self._begun = 0.0, 0, None
+        self.seconds, self.memory, self._begun = 0.0, 0, 0.0
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Continues from what the checkpoint says."""
@@ -89,14 +90,14 @@ class Stopwatch(TrainerCallback):
 
 def default_arguments(run: TrainingRun, folder: Path, **overrides) -> RunTrainingArguments:
     """The Trainer's arguments for a run of a study."""
-    fields = {
+    chosen: dict[str, Any] = {
         "output_dir": str(Path(folder) / CHECKPOINTS),
         "max_steps": run.steps,
         "learning_rate": run.learning_rate,
         "seed": run.seed,
         "use_cpu": not torch.cuda.is_available(),
     }
-    return RunTrainingArguments(**(fields | run.trainer | overrides))
+    return RunTrainingArguments(**(chosen | run.trainer | overrides))
 
 
 def train(

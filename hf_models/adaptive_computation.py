@@ -26,9 +26,9 @@ class HaltingUnit(nn.Linear):
         self.initial_bias = float(config.halting_bias)
         super().__init__(config.hidden_size, 1)
 
-    def forward(self, states: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Halting probabilities `[B, T]` of states `[B, T, D]`."""
-        return super().forward(states)[..., 0].float().sigmoid()
+        return super().forward(input)[..., 0].float().sigmoid()
 
     @torch.no_grad()
     def initialise(self):

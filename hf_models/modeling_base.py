@@ -10,6 +10,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,9 @@ class TokenEmbedding(nn.Embedding):
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.4.
     """
 
-    def forward(self, input_ids: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Embeds tokens `[B, T]` as states `[B, T, D]`."""
-        return super().forward(input_ids) * math.sqrt(self.embedding_dim)
+        return super().forward(input) * math.sqrt(self.embedding_dim)
 
 
 class LongreachPreTrainedModel(PreTrainedModel):
@@ -73,7 +74,14 @@ class LongreachPreTrainedModel(PreTrainedModel):
         return self.config.is_causal
 
 
-class _Head:
+# What a head is combined with; at run time it stands on its own.
+if TYPE_CHECKING:
+    _Combined = LongreachPreTrainedModel
+else:
+    _Combined = object
+
+
+class Head(_Combined):
     """A backbone with something on top; `backbone_class` is set by the model file."""
 
     backbone_class: type[PreTrainedModel]
@@ -92,7 +100,7 @@ class _Head:
         return output
 
 
-class CausalLMHead(_Head):
+class CausalLMHead(Head):
     """Predicts the next token at every position."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -154,7 +162,7 @@ class CausalLMHead(_Head):
         return self.finish(output, outputs, attention_mask, scored, **kwargs)
 
 
-class MaskedLMHead(_Head):
+class MaskedLMHead(Head):
     """Predicts the token of every position."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -194,7 +202,7 @@ class MaskedLMHead(_Head):
         return self.finish(self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, **kwargs)
 
 
-class _ClassificationHead(_Head):
+class _ClassificationHead(Head):
     """A linear map to classes, after dropout."""
 
     def __init__(self, config):

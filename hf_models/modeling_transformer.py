@@ -5,8 +5,11 @@ B batch   T new tokens   S all tokens, cached ones first   H heads   D model wid
 SPDX-License-Identifier: Apache-2.0
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from transformers.generation import GenerationMixin
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
 from .modeling_base import LongreachPreTrainedModel
@@ -68,14 +71,16 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             raise ValueError(f"Position {ids.max().item()} is beyond the table: max_position_embeddings is {size}.")
 
 
-class PositionIdsGeneration:
+class PositionIdsGeneration(GenerationMixin):
     """Keeps position ids right in `generate()`: the ids of all tokens are passed at every step.
 
     Consecutive ids continue by one. Random ids are drawn once for the final length, unless `position_ids` for that
     length are given.
     """
 
-    def generate(self, inputs=None, generation_config=None, **kwargs):
+    config: Any  # of the model that this is combined with
+
+    def generate(self, inputs=None, generation_config=None, **kwargs):  # ty: ignore[incompatible-method-override]
         """As in transformers, with random position ids drawn up front where the evaluation scheme asks for them."""
         scheme = self.config.eval_position_ids_scheme
         prompt = inputs if inputs is not None else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
@@ -89,7 +94,7 @@ class PositionIdsGeneration:
             elif length is None:
                 length = min(prompt.shape[1] + 20, size)  # the library's default
             kwargs["position_ids"] = draw_position_ids(scheme, prompt.shape[0], length, size, prompt.device)
-        return super().generate(inputs, generation_config=generation_config, **kwargs)
+        return super().generate(inputs, generation_config=generation_config, **kwargs)  # ty: ignore[invalid-argument-type]
 
     @staticmethod
     def create_masks_for_generate(attention_mask, **kwargs):
@@ -105,7 +110,9 @@ class PositionIdsGeneration:
 
     def prepare_inputs_for_generation(self, input_ids, *args, position_ids=None, inputs_embeds=None, **kwargs):
         """As in transformers, but with the ids of all tokens so far, cached ones included."""
-        model_inputs = super().prepare_inputs_for_generation(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
+        model_inputs = super().prepare_inputs_for_generation(  # ty: ignore[invalid-argument-type]
+            input_ids, *args, inputs_embeds=inputs_embeds, **kwargs
+        )
         if position_ids is None:
             return model_inputs
         total = input_ids.shape[1] + (0 if inputs_embeds is None else inputs_embeds.shape[1])

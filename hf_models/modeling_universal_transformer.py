@@ -26,6 +26,7 @@ from .attention import Attention
 from .configuration_universal_transformer import UniversalTransformerConfig
 from .modeling_base import (
     CausalLMHead,
+    Head,
     MaskedLMHead,
     SequenceClassificationHead,
     TokenClassificationHead,
@@ -150,7 +151,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
                 states = self.step(states, step, **surroundings)
         else:
             real = real_tokens(attention_mask, states)
-            halting = self.ponder(states, real, may_exit=past_key_values is None, **surroundings)
+            halting = self.ponder(self.halting, states, real, may_exit=past_key_values is None, **surroundings)
             states = halting.output
         return UniversalTransformerModelOutput(
             last_hidden_state=self.norm(states),
@@ -171,7 +172,9 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             )
         return states
 
-    def ponder(self, states: Tensor, real: Tensor | None, may_exit: bool, **surroundings) -> Halting:
+    def ponder(
+        self, unit: HaltingUnit, states: Tensor, real: Tensor | None, may_exit: bool, **surroundings
+    ) -> Halting:
         """Steps until every position has halted.
 
         Without a cache and outside of training the loop ends with the last running position. With a cache it goes on,
@@ -182,7 +185,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         for step in range(self.config.num_steps):
             if may_exit and not halting.running.any():
                 break
-            probability = self.halting(states)
+            probability = unit(states)
             after = self.step(states, step, **surroundings)
             last = step == self.config.num_steps - 1
             halting, states = halting.advance(states, after, probability, self.config.halting_threshold, last)
@@ -196,7 +199,7 @@ def real_tokens(attention_mask: Tensor | None, states: Tensor) -> Tensor | None:
     return attention_mask[:, -states.shape[1] :]
 
 
-class PonderingHead:
+class PonderingHead(Head):
     """Adds the ponder cost to a head's loss, and the halting statistics to its outputs."""
 
     backbone_class = UniversalTransformerModel

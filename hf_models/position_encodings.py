@@ -16,6 +16,7 @@ import inspect
 import math
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +69,8 @@ class PositionEncoding(nn.Module):
     def initialise(self):
         """Sets the encoding's own parameters; modules inside it begin as everywhere in the model."""
 
-    def embed(self, states: Tensor, ids: Tensor, step: int | None = None) -> Tensor:
-        """States with what the encoding adds to them `[B, T, D]`; `step` counts from 0 in a recurrent model."""
+    def embed(self, states: Tensor, ids: Tensor, step: int = 0) -> Tensor:
+        """States with what the encoding adds to them `[B, T, D]`; `step` is the depth of a recurrent model, from 0."""
         return states
 
     def rotate(self, query: Tensor, key: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +91,7 @@ class Learned(PositionEncoding):
         super().__init__(config)
         self.table = nn.Embedding(config.max_position_embeddings, config.hidden_size)
 
-    def embed(self, states, ids, step=None):
+    def embed(self, states, ids, step=0):
         """Adds the vectors once, before the first layer or step."""
         return states if step else states + self.table(ids)
 
@@ -119,7 +120,7 @@ class Sinusoidal(PositionEncoding):
         if config.hidden_size % 2:
             raise ValueError(f"{cls.__name__} needs an even hidden_size, not {config.hidden_size}.")
 
-    def embed(self, states, ids, step=None):
+    def embed(self, states, ids, step=0):
         """Adds the sinusoids once, before the first layer or step."""
         return states if step else states + sinusoids(ids, self.width).to(states.dtype)
 
@@ -132,7 +133,7 @@ class Coordinate(Sinusoidal):
 
     recurrent_only = True
 
-    def embed(self, states, ids, step=None):
+    def embed(self, states, ids, step=0):
         """Adds the coordinate of (position, step)."""
         time = sinusoids(ids.new_tensor([step + 1]), self.width)
         return states + (sinusoids(ids, self.width) + time).to(states.dtype)
@@ -333,7 +334,7 @@ class LayerEncodings(nn.Module):
         distinct = [entry for index, entry in enumerate(entries) if entry not in entries[:index]]
         self.of_layer = [distinct.index(entry) for entry in entries]
         parsed = [parse_position_encoding(entry) for entry in distinct]
-        self.distinct = nn.ModuleList(encoding(config, **arguments) for encoding, arguments in parsed)
+        self.distinct: Any = nn.ModuleList(encoding(config, **arguments) for encoding, arguments in parsed)
 
     def __getitem__(self, layer: int) -> PositionEncoding:
         return self.distinct[self.of_layer[layer]]

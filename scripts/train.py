@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 from transformers import HfArgumentParser
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         chosen, arguments = parse(list(sys.argv[1:] if argv is None else argv))
         run = specify(chosen, arguments)
-        folder = train(run, arguments.output_dir, arguments)
+        folder = train(run, str(arguments.output_dir), arguments)
     except HarnessError as error:
         print(error, file=sys.stderr)
         return 2
@@ -52,17 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: list[str]) -> tuple[RunArguments, RunTrainingArguments]:
     """Arguments from a recipe, if the first word names one, and from flags, which override it."""
-    parser = HfArgumentParser((RunArguments, RunTrainingArguments), description=__doc__)
+    holders: Any = (RunArguments, RunTrainingArguments)
+    parser = HfArgumentParser(holders, description=__doc__)
     parser.set_defaults(output_dir="")  # named after the run, not as the library would
     if argv and Path(argv[0]).suffix in (".yaml", ".yml", ".json"):
         parser.set_defaults(**read_recipe(Path(argv.pop(0))))
     try:
-        *parsed, odd = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+        parsed: Any = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
     except ValueError as error:  # a value that the library refuses
         raise HarnessError(str(error)) from error
+    chosen, arguments, odd = parsed
     if odd:
         raise unknown("flag", odd[0], [f"--{name}" for name in known_names()])
-    return tuple(parsed)
+    return chosen, arguments
 
 
 def read_recipe(path: Path) -> dict:

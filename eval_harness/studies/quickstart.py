@@ -4,12 +4,14 @@ Majority favours attention beyond the training length, flip-flop favours recurre
 learning rates are an illustration, not a claim: the protocol asks for five seeds and a tuned learning rate.
 """
 
+from typing import Any
+
 from eval_harness.specification import Evaluation, TrainingRun
 from eval_harness.study import Study
 
 
 TASKS = ("majority:letters=5", "flip_flop")
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "lstm": {"learning_rate": 3e-3},
     "transformer-none": {"learning_rate": 2e-3},
     "transformer-sinusoidal": {"learning_rate": 2e-3},

@@ -46,7 +46,7 @@ class Sample:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, rows: slice) -> "Sample":
+    def __getitem__(self, rows: slice | np.ndarray) -> "Sample":
         arrays: dict[str, Any] = {name: None if array is None else array[rows] for name, array in vars(self).items()}
         return Sample(**arrays)
 

@@ -158,7 +158,7 @@ REFUSALS = {
     ),
     "more tokens than the task has": (
         lambda folder: evaluate(
-            *load_model(save(folder / "m", "binary_addition")), setting_of(folder, "parity"), SHORT
+            *load_model(save(folder / "m", "binary_addition")), setting_of(folder, "duplicate"), SHORT
         ),
         "another vocabulary than task 'duplicate': 8 tokens, not 7",
     ),
