@@ -10,7 +10,7 @@ from eval_harness.specification import Evaluation, TrainingRun
 from eval_harness.study import Study
 
 
-TASKS = ("majority:letters=5", "flip_flop")
+TASKS = {"majority:letters=5": 400, "flip_flop": 800}  # steps until most models have learned
 MODELS: dict[str, dict[str, Any]] = {
     "lstm": {"learning_rate": 3e-3},
     "transformer-none": {"learning_rate": 2e-3},
@@ -25,9 +25,9 @@ STUDY = Study(
     name="quickstart",
     question="Trained up to length 20, which of these models of one size still works at length 100?",
     runs=tuple(
-        TrainingRun(task=task, model=model, train_length=20, steps=800, seed=seed, **chosen)
+        TrainingRun(task=task, model=model, train_length=20, steps=steps, seed=seed, **chosen)
         for seed in SEEDS
-        for task in TASKS
+        for task, steps in TASKS.items()
         for model, chosen in MODELS.items()
     ),
     evaluation=Evaluation(factor=5.0, examples=256),

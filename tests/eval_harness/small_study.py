@@ -23,7 +23,7 @@ def small_study(steps: int = 20, models=("transformer-none", "transformer-rope")
 
 def long_study() -> Study:
     """Long enough to be killed in the middle, with many checkpoints."""
-    return small_study(steps=200, trainer={"save_steps": 10})
+    return small_study(steps=150, trainer={"save_steps": 10})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from eval_harness.errors import HarnessError
 from eval_harness.models import ARCHITECTURES
 from eval_harness.results import read_table
 from eval_harness.tasks import get_task, list_tasks
-from tests.eval_harness.small_study import small_study
+from tests.eval_harness.fake_study import MODELS, TASKS, write_study
 from tests.tiny_runs import files
 
 
@@ -177,16 +177,24 @@ def test_a_cut_table_is_named_with_the_way_out(capsys, tiny_run):
     assert len(run_json(capsys, "evaluate", tiny_run, *EVALUATE)) == 3
 
 
-@pytest.mark.slow
-def test_run_trains_scores_and_reports_and_report_does_so_again(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "get_study", lambda name: small_study(models=(name,)))
-    code, out, _ = run(capsys, "run", "transformer-none", "--output", tmp_path, "--processes", 1)
+def test_run_reports_what_it_ran_and_report_does_so_again(capsys, tmp_path, monkeypatch):
+    asked = []
+
+    def run_study(chosen, output, processes, announce):
+        asked.append((chosen, output, processes))
+        announce("2 of 2 runs to do")
+        return write_study(output / "quickstart", MODELS[:2], TASKS[:1], seeds=(1,))
+
+    monkeypatch.setattr(study, "run_study", run_study)
+    code, out, _ = run(capsys, "run", "quickstart", "--output", tmp_path, "--processes", 2)
     assert code == 0
-    assert "small: 1 of 1 runs to do" in out
-    page = tmp_path / "small" / "report" / "report.html"
+    assert asked == [(study.get_study("quickstart"), tmp_path, 2)]
+    page = tmp_path / "quickstart" / "report" / "report.html"
+    assert out.startswith("2 of 2 runs to do\n")
     assert out.endswith(f"Report: {page}\n")
-    assert "transformer-none" in page.read_text()
-    code, out, _ = run(capsys, "report", tmp_path / "small", "--output", tmp_path / "elsewhere")
+    assert MODELS[0].name in out
+    assert all(model.name in page.read_text() for model in MODELS[:2])
+    code, out, _ = run(capsys, "report", tmp_path / "quickstart", "--output", tmp_path / "elsewhere")
     assert code == 0
-    assert "transformer-none" in out
+    assert MODELS[0].name in out
     assert (tmp_path / "elsewhere" / "report.html").exists()

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+from eval_harness.evaluation import evaluate_run
 from eval_harness.launch import run_jobs
-from eval_harness.results import load_study, read_table, run_folders
+from eval_harness.results import load_study, read_json, read_table
 from eval_harness.study import plan, run_study
 from tests.eval_harness.small_study import long_study
+from tests.tiny_runs import train_quietly
 
 
 def wait_for(condition, seconds: float, what: str):
@@ -51,9 +54,17 @@ def kill(program: subprocess.Popen, output: Path, step: int, group: bool):
     return children
 
 
+@pytest.fixture
+def threads():
+    """The number of threads, set back in the end."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-def test_a_study_that_is_killed_twice_ends_like_one_that_is_not(tmp_path):
-    killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+def test_a_study_that_is_killed_twice_ends_like_one_that_is_not(tmp_path, threads):
+    killed = tmp_path / "killed"
     kill(begin(killed), killed, step=30, group=True)
     assert not list(killed.glob("small/*/run.json"))
     reached = steps_saved(killed)
@@ -63,22 +74,21 @@ def test_a_study_that_is_killed_twice_ends_like_one_that_is_not(tmp_path):
     wait_for(lambda: not any(worker.is_running() for worker in workers), 20, "the workers to end with their parent")
     assert len(plan(long_study(), killed / "small")) == 2
 
-    for output in (killed, unbroken):
-        run_study(long_study(), output, processes=2)
-    pairs = list(zip(load_study(killed / "small"), load_study(unbroken / "small"), strict=True))
-    assert len(pairs) == 2
-    for after_kills, without in pairs:
-        assert after_kills.run["weights_digest"] == without.run["weights_digest"]
-        assert after_kills.run["final_loss"] == without.run["final_loss"]
-        tables = [
-            read_table(result.folder / "evaluations" / result.cell["cell_id"] / "examples.parquet")
-            for result in (after_kills, without)
-        ]
-        assert tables[0] == tables[1]
+    run_study(long_study(), killed, processes=2)
+    results = {result.folder.name: result for result in load_study(killed / "small")}
+    assert len(results) == 2
     assert not list(killed.rglob("checkpoint-*"))
-    assert [path.name for path in run_folders(killed / "small")] == [
-        path.name for path in run_folders(unbroken / "small")
-    ]
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as the two workers do
+    for run in long_study().runs:
+        result, unbroken = results[run.folder_name()], train_quietly(run, tmp_path / run.model)
+        for name in ("weights_digest", "final_loss", "run_id"):
+            assert result.run[name] == read_json(unbroken / "run.json")[name]
+        cell = evaluate_run(unbroken, long_study().evaluation)
+        examples = [
+            read_table(folder / "examples.parquet")
+            for folder in (cell, result.folder / "evaluations" / result.cell["cell_id"])
+        ]
+        assert examples[0] == examples[1]
 
 
 def test_no_jobs_start_no_processes(monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from eval_harness.errors import HarnessError
 from eval_harness.launch import LENGTH_UNITS
 from eval_harness.protocol import test_lengths as protocol_lengths
+from eval_harness.reporting import make_report
 from eval_harness.results import load_study, run_folders, unfinished_runs
 from eval_harness.specification import TrainingRun
 from eval_harness.study import get_study, list_studies, plan, run_study
@@ -41,6 +42,10 @@ def test_a_study_goes_on_after_an_error_and_does_nothing_twice(tmp_path):
     run_study(study, tmp_path, announce=said.append)
     assert said[-1] == "small: 0 of 2 runs to do"
     assert {path.name: files(path) for path in run_folders(folder)} == before
+
+    page = make_report(folder).read_text()
+    assert all(run.model in page for run in study.runs)
+    before = {path.name: files(path) for path in run_folders(folder)}
 
     with pytest.raises(HarnessError, match="holds 2 runs of another specification of small") as refusal:
         run_study(small_study(seed=1), tmp_path)
