@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from eval_harness.errors import HarnessError
+from eval_harness.terminal import make_console
 
 
 app = typer.Typer(
@@ -25,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-FILE_WIDTH = 160  # characters of a table's line that goes to a file or another program
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -250,4 +249,4 @@ def _print_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+    make_console().print(table)

@@ -94,8 +94,7 @@ class Scorer:
         for length in lengths:
             self.task.check_length(length)
         config = self.model.config
-        encodings = getattr(self.model.base_model, "encodings", None)
-        bounded = getattr(encodings, "has_table", False) or self._random_ids()
+        bounded = hasattr(config, "bounds_positions") and config.bounds_positions(config.eval_position_ids_scheme)
         tokens = self.format.token_length(self.task, max(lengths), bos=self.bos)
         if bounded and tokens > config.max_position_embeddings:
             raise HarnessError(

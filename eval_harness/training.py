@@ -131,6 +131,9 @@ def train(
             f"per_device_train_batch_size cannot be {arguments.per_device_train_batch_size}; "
             "give batch_size, the examples of a step over all processes."
         )
+    for name, value in (("max_steps", run.steps), ("learning_rate", run.learning_rate), ("seed", run.seed)):
+        if getattr(arguments, name) != value:
+            raise HarnessError(f"The Trainer's {name} is {getattr(arguments, name)}, but the run's is {value}.")
     sized = size_for(run)
     parts = arguments.world_size * arguments.gradient_accumulation_steps
     batches = TrainingBatches(run, micro_batches=parts, shifted=sized.config.is_causal)
@@ -195,7 +198,19 @@ def size_for(run: TrainingRun) -> SizedModel:
     sized = size_model(run.model, run.budget, **(given | run.config))
     if get_format(run.format).needs_causal and not sized.config.is_causal:
         raise HarnessError(f"The {run.format} format needs a causal model: a bidirectional one would see the answer.")
+    _check_positions(run, sized.config)
     return sized
+
+
+def _check_positions(run: TrainingRun, config) -> None:
+    if not hasattr(config, "bounds_positions") or not config.bounds_positions(config.position_ids_scheme):
+        return
+    tokens = get_format(run.format).token_length(run.make_task(), run.train_length, bos=run.bos)
+    if tokens > config.max_position_embeddings:
+        raise HarnessError(
+            f"Training length {run.train_length} needs {tokens} position ids; max_position_embeddings is "
+            f"{config.max_position_embeddings}."
+        )
 
 
 def longest_length(run: TrainingRun) -> int:

@@ -76,6 +76,11 @@ class TransformerConfig(LongreachConfig):
             encoding, arguments = parse_position_encoding(entry)
             encoding.check(self, **arguments)
 
+    def bounds_positions(self, scheme: str) -> bool:
+        """Whether position ids of a scheme must stay below `max_position_embeddings`."""
+        encodings = [parse_position_encoding(entry)[0] for entry in self.position_encoding_per_layer()]
+        return scheme != "consecutive" or any(encoding.has_table for encoding in encodings)
+
     def position_encoding_per_layer(self) -> list[str | dict]:
         """The entry of each layer with weights of its own."""
         count = self.num_distinct_layers()

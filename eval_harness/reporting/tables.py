@@ -12,6 +12,7 @@ from rich.table import Table as TerminalTable
 from eval_harness.reporting.groups import Arm, Group
 from eval_harness.reporting.numbers import MISSING, duration, length, percent, plural, quantity, reach_in_words
 from eval_harness.statistics import AtLeast, known_median
+from eval_harness.terminal import make_console
 
 
 TERMINAL_WIDTH = 100
@@ -135,7 +136,7 @@ def terminal_tables(groups: Iterable[Group]) -> RenderableType:
 
 def print_tables(groups: Iterable[Group], console: Console | None = None) -> None:
     """Writes the summary to a terminal, at most a hundred columns wide."""
-    console = console or Console()
+    console = console or make_console()
     console.print(terminal_tables(groups), width=min(console.width, TERMINAL_WIDTH))
 
 

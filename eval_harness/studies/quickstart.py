@@ -10,7 +10,7 @@ from eval_harness.specification import Evaluation, TrainingRun
 from eval_harness.study import Study
 
 
-TASKS = {"majority:letters=5": 400, "flip_flop": 800}  # steps until most models have learned
+TASKS = {"majority:letters=5": 300, "flip_flop": 800}  # steps until most models have learned
 MODELS: dict[str, dict[str, Any]] = {
     "lstm": {"learning_rate": 3e-3},
     "transformer-none": {"learning_rate": 2e-3},

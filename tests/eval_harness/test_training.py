@@ -247,6 +247,20 @@ def test_a_folder_that_holds_something_else_is_refused_and_left(make, words, tin
         ({"train_examples": 3}, {}, "train_examples is 3, but there are 6 training lengths"),
         ({}, {"gradient_accumulation_steps": 3}, "batch of 8 cannot be cut into 3 equal micro-batches"),
         ({}, {"per_device_train_batch_size": 4}, "give batch_size"),
+        ({}, {"max_steps": 5}, "Trainer's max_steps is 5, but the run's is 30"),
+        (
+            {"model": "transformer-learned", "config": {"max_position_embeddings": 8}},
+            {},
+            "Training length 6 needs 21 position ids; max_position_embeddings is 8",
+        ),
+        (
+            {
+                "model": "transformer-none",
+                "config": {"max_position_embeddings": 8, "position_ids_scheme": "randomized"},
+            },
+            {},
+            "Training length 6 needs 21 position ids; max_position_embeddings is 8",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, arguments, words, tmp_path):
