@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+INTERRUPTED = 130  # the exit code of a command that was stopped from the keyboard
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -135,7 +136,11 @@ def run(
     from eval_harness.reporting import make_report, print_summary
     from eval_harness.study import get_study, run_study
 
-    folder = run_study(get_study(study), output, processes, announce=typer.echo)
+    try:
+        folder = run_study(get_study(study), output, processes, announce=typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("Stopped; the same command goes on.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     page = make_report(folder)
     print_summary(folder)
     typer.echo(f"Report: {page}")

@@ -6,6 +6,7 @@ A job is done in a process that may be killed at any moment; what it had finishe
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -48,7 +49,7 @@ class Job:
 
 
 def run_jobs(jobs: list[Job], processes: int) -> None:
-    """Does all jobs, several at a time, with one bar over all of them.
+    """Does all jobs, several at a time, with one bar over all of them. Interrupted, it stops them all at once.
 
     Args:
         jobs: what to do, in this order.
@@ -66,11 +67,18 @@ def run_jobs(jobs: list[Job], processes: int) -> None:
         processes, context, initializer=_start_worker, initargs=(done, os.getpid(), threads)
     )
     total = sum(job.units for job in jobs)
+    others = multiprocessing.active_children()
     try:
         with tqdm(total=total, unit="step", unit_scale=True, desc=f"0/{len(jobs)} runs", smoothing=0.05) as bar:
             _follow([executor.submit(_do, job) for job in jobs], done, bar)
     except BrokenProcessPool as error:
         raise HarnessError("A worker process died; run the same command again to go on.") from error
+    except KeyboardInterrupt:
+        # Python would wait for the jobs at its exit; what they have finished is on disk.
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.kill()
+        raise
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
@@ -97,6 +105,7 @@ _done: Any = None  # the worker's share of the bar, set once when the process st
 def _start_worker(done, parent: int, threads: int) -> None:
     global _done
     _done = done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
     from transformers.utils import logging as transformers_logging

@@ -31,6 +31,11 @@ class Study:
     runs: tuple[TrainingRun, ...]
     evaluation: Evaluation
 
+    def __post_init__(self):
+        names = [run.folder_name() for run in self.runs]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise HarnessError(f"Study {self.name} has a run twice: {twice[0]}.")
+
 
 def list_studies() -> list[str]:
     """The names of all studies."""

@@ -91,6 +91,18 @@ def test_a_study_that_is_killed_twice_ends_like_one_that_is_not(tmp_path, thread
         assert examples[0] == examples[1]
 
 
+@pytest.mark.slow
+def test_an_interrupt_stops_everything_at_once_and_keeps_the_checkpoints(tmp_path):
+    program = begin(tmp_path)
+    wait_for(lambda: steps_saved(tmp_path) >= 10 or program.poll() is not None, 120, "step 10")
+    workers = psutil.Process(program.pid).children(recursive=True)
+    os.killpg(program.pid, signal.SIGINT)  # as a terminal does
+    assert program.wait(timeout=20) != 0
+    wait_for(lambda: not any(worker.is_running() for worker in workers), 10, "the workers to end")
+    assert steps_saved(tmp_path) >= 10
+    assert len(plan(long_study(), tmp_path / "small")) == 2
+
+
 def test_no_jobs_start_no_processes(monkeypatch):
     monkeypatch.setattr("eval_harness.launch.ProcessPoolExecutor", None)
     run_jobs([], 2)

@@ -111,3 +111,8 @@ def test_every_study_can_be_run(name, tmp_path):
 def test_an_unknown_study_is_named_with_the_nearest():
     with pytest.raises(HarnessError, match=r"Unknown study 'quikstart'\. Did you mean 'quickstart'"):
         get_study("quikstart")
+
+
+def test_a_study_with_a_run_twice_is_refused():
+    with pytest.raises(HarnessError, match="Study small has a run twice: parity_lstm_seed0"):
+        small_study(models=("lstm", "transformer-none", "lstm"))
