@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from eval_harness.evaluation import evaluate_run
+    from eval_harness.evaluation import evaluate_run, score
     from eval_harness.publishing import publish
     from eval_harness.reporting import make_report
     from eval_harness.specification import Evaluation, TrainingRun
@@ -24,11 +24,12 @@ _MODULES = {
     "make_report": "reporting",
     "publish": "publishing",
     "run_study": "study",
+    "score": "evaluation",
     "train": "training",
 }
 
 __all__ = ["Evaluation", "Study", "TrainingRun", "evaluate_run", "get_study"]
-__all__ += ["make_report", "publish", "run_study", "train"]
+__all__ += ["make_report", "publish", "run_study", "score", "train"]
 
 
 def __getattr__(name: str):

@@ -161,8 +161,7 @@ def evaluate(
     from tqdm.auto import tqdm
     from transformers.utils import logging as transformers_logging
 
-    from eval_harness.evaluation import RUN, evaluate_run, load_model, setting_of
-    from eval_harness.evaluation import evaluate as score
+    from eval_harness.evaluation import RUN, evaluate_run, load_model, score, setting_of
     from eval_harness.results import read_table
     from eval_harness.specification import Evaluation
 

@@ -124,7 +124,7 @@ def evaluate_run(
     cell_id = evaluation.identity(run_id, setting.task, setting.format, setting.bos)
     cell_folder = folder / "evaluations" / cell_id
     if not (cell_folder / "lengths.parquet").exists():
-        scored = evaluate(*load_model(folder), setting, evaluation, progress)
+        scored = score(*load_model(folder), setting, evaluation, progress)
         save(scored, cell_folder, run_id, cell_id)
     return cell_folder
 
@@ -193,7 +193,7 @@ def choose_lengths(setting: Setting, evaluation: Evaluation) -> TestLengths:
     )
 
 
-def evaluate(
+def score(
     model, tokenizer, setting: Setting, evaluation: Evaluation, progress: Callable[[int], None] = lambda length: None
 ) -> Scored:
     """Scores a loaded model.

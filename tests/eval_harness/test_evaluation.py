@@ -8,7 +8,7 @@ import torch
 from eval_harness import evaluation
 from eval_harness.encoding import build_tokenizer
 from eval_harness.errors import HarnessError
-from eval_harness.evaluation import choose_lengths, evaluate, evaluate_run, load_model, setting_of
+from eval_harness.evaluation import choose_lengths, evaluate_run, load_model, score, setting_of
 from eval_harness.models import build_model
 from eval_harness.protocol import test_lengths as protocol_lengths
 from eval_harness.results import EXAMPLES, LENGTHS, POSITIONS, load_run, read_json, read_table, summarise
@@ -126,7 +126,7 @@ def test_any_other_model_is_evaluated_on_a_named_task(tmp_path):
     folder = save(tmp_path / "model", "majority:letters=5")
     setting = setting_of(folder, "majority:letters=5", "parallel")
     assert (setting.format, setting.bos, setting.train_length) == ("parallel", True, None)
-    scored = evaluate(*load_model(folder), setting, SHORT)
+    scored = score(*load_model(folder), setting, SHORT)
     assert [row["split"] for row in scored.outcomes.lengths] == ["reach"] * 3
     assert scored.decoding == "parallel"
     assert len(scored.outcomes.examples) == 300
@@ -157,7 +157,7 @@ REFUSALS = {
         "another vocabulary than task 'flip_flop': token 'w'",
     ),
     "more tokens than the task has": (
-        lambda folder: evaluate(
+        lambda folder: score(
             *load_model(save(folder / "m", "binary_addition")), setting_of(folder, "duplicate"), SHORT
         ),
         "another vocabulary than task 'duplicate': 8 tokens, not 7",
