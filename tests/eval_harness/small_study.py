@@ -1,5 +1,6 @@
-"""A study that takes seconds; `python -m tests.eval_harness.small_study OUTPUT` is one that can be killed."""
+"""A study that takes seconds; `python -m tests.eval_harness.small_study OUTPUT STEPS` is one that can be killed."""
 
+import signal
 import sys
 
 from eval_harness.specification import Evaluation, TrainingRun
@@ -21,10 +22,12 @@ def small_study(steps: int = 20, models=("transformer-none", "transformer-rope")
     )
 
 
-def long_study() -> Study:
+def long_study(steps: int = 150) -> Study:
     """Long enough to be killed in the middle, with many checkpoints."""
-    return small_study(steps=150, trainer={"save_steps": 10})
+    return small_study(steps=steps, trainer={"save_steps": 10})
 
 
 if __name__ == "__main__":
-    run_study(long_study(), sys.argv[1], processes=2)
+    # A program that was started in the background inherits an ignored interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    run_study(long_study(int(sys.argv[2])), sys.argv[1], processes=2)

@@ -27,10 +27,10 @@ def wait_for(condition, seconds: float, what: str):
     return found
 
 
-def begin(output: Path) -> subprocess.Popen:
+def begin(output: Path, steps: int = 150) -> subprocess.Popen:
     """The study as a program, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.eval_harness.small_study", str(output)],
+        [sys.executable, "-m", "tests.eval_harness.small_study", str(output), str(steps)],
         cwd=Path(__file__).parents[2],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -93,14 +93,18 @@ def test_a_study_that_is_killed_twice_ends_like_one_that_is_not(tmp_path, thread
 
 @pytest.mark.slow
 def test_an_interrupt_stops_everything_at_once_and_keeps_the_checkpoints(tmp_path):
-    program = begin(tmp_path)
-    wait_for(lambda: steps_saved(tmp_path) >= 10 or program.poll() is not None, 120, "step 10")
-    workers = psutil.Process(program.pid).children(recursive=True)
-    os.killpg(program.pid, signal.SIGINT)  # as a terminal does
-    assert program.wait(timeout=20) != 0
+    steps = 20_000  # far more than there is time for
+    program = begin(tmp_path, steps)
+    try:
+        wait_for(lambda: steps_saved(tmp_path) >= 10, 120, "step 10")
+        workers = psutil.Process(program.pid).children(recursive=True)
+        os.killpg(program.pid, signal.SIGINT)  # as a terminal does
+        assert program.wait(timeout=30) != 0
+    finally:
+        program.kill()
     wait_for(lambda: not any(worker.is_running() for worker in workers), 10, "the workers to end")
     assert steps_saved(tmp_path) >= 10
-    assert len(plan(long_study(), tmp_path / "small")) == 2
+    assert len(plan(long_study(steps), tmp_path / "small")) == 2
 
 
 def test_no_jobs_start_no_processes(monkeypatch):
