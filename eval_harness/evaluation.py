@@ -13,13 +13,10 @@ import hf_models  # noqa: F401  (registers the classes that the Auto classes are
 from eval_harness.encoding import Vocabulary, get_format
 from eval_harness.errors import HarnessError
 from eval_harness.protocol import TestLengths, test_lengths
-from eval_harness.results import EXAMPLES, LENGTHS, POSITIONS, read_json, write_json, write_table
+from eval_harness.results import EXAMPLES, LENGTHS, POSITIONS, RUN, read_json, write_json, write_table
 from eval_harness.scoring import Outcomes, Scorer
 from eval_harness.specification import Evaluation
 from eval_harness.tasks import Task, get_task
-
-
-RUN = "run.json"
 
 
 @dataclass(frozen=True)

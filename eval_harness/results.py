@@ -31,6 +31,7 @@ from eval_harness.errors import HarnessError
 
 SCHEMA_VERSION = 1
 
+RUN = "run.json"  # the last file that training writes: its presence says that a run is whole
 REPORT_FOLDER = "report"
 
 
@@ -278,7 +279,7 @@ def run_folders(folder: str | Path) -> list[Path]:
 
 
 def _finished_cells(run: Path) -> list[Path]:
-    if not (run / "run.json").exists():
+    if not (run / RUN).exists():
         return []
     # The aggregated file is the last that scoring writes.
     return sorted(
@@ -287,11 +288,9 @@ def _finished_cells(run: Path) -> list[Path]:
 
 
 def _load_cell(folder: Path, cell: Path) -> RunResult:
-    run = read_json(folder / "run.json")
+    run = read_json(folder / RUN)
     if run.get("schema") != SCHEMA_VERSION:
-        raise HarnessError(
-            f"{folder / 'run.json'} has schema {run.get('schema')!r}; this version reads {SCHEMA_VERSION}."
-        )
+        raise HarnessError(f"{folder / RUN} has schema {run.get('schema')!r}; this version reads {SCHEMA_VERSION}.")
     lengths = sorted(read_table(cell / "lengths.parquet"), key=lambda row: row["length"])
     return RunResult(folder=folder, run=run, cell=read_json(cell / "cell.json"), lengths=lengths)
 

@@ -18,12 +18,11 @@ from eval_harness.encoding import Vocabulary, build_tokenizer, get_format
 from eval_harness.environment import describe_environment
 from eval_harness.errors import HarnessError
 from eval_harness.models import SizedModel, build_model, size_model
-from eval_harness.results import read_json, write_json
+from eval_harness.results import RUN, read_json, write_json
 from eval_harness.specification import TrainingRun
 
 
 SPECIFICATION = "specification.json"
-RUN = "run.json"
 CHECKPOINTS = "checkpoints"
 EVAL_BATCHES = 16  # for the Trainer's own evaluation, where it is asked for: on training lengths, for the loss alone
 
