@@ -1,52 +1,34 @@
 """One attention layer; it knows no position encoding by name.
 
-B batch   T positions   Tq query positions   Tk key positions   H heads   K head width   D model width
+B batch   T new tokens   Tq query positions   Tk key positions   H heads   K head width   D model width   E trace width
 
 SPDX-License-Identifier: Apache-2.0
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from transformers.integrations.flex_attention import compile_friendly_flex_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .position_encodings import PositionEncoding
-
-
-def eager_attention_forward(
-    module, query, key, value, attention_mask, scaling, dropout=0.0, position_bias=None, **kwargs
-) -> tuple[Tensor, Tensor]:
-    """Attention as the formula says it: softmax(q k / sqrt(K) + bias + mask) v.
-
-    Args:
-        module: the attention layer; only its training flag is read.
-        query: `[B, H, Tq, K]`.
-        key: `[B, H, Tk, K]`.
-        value: `[B, H, Tk, K]`.
-        attention_mask: additive, 0 where visible and very negative elsewhere `[B, 1, Tq, Tk]`, or None.
-        scaling: 1 / sqrt(K).
-        dropout: probability with which a weight is dropped.
-        position_bias: `[B, H, Tq, Tk]`, or None.
-        kwargs: what other implementations take.
-
-    Returns:
-        Outputs `[B, Tq, H, K]` and weights `[B, H, Tq, Tk]`.
-    """
-    scores = torch.einsum("bhqk,bhsk->bhqs", query, key) * scaling
-    if position_bias is not None:
-        scores = scores + position_bias
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, dropout, module.training)
-    return torch.einsum("bhqs,bhsk->bqhk", weights, value), weights
+from .attention_normalizers import Softmax, parse_normalizer
+from .entries import check_arguments
+from .position_encoding import PositionEncoding, Positions
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762)."""
+    """Multi-head self-attention to all keys that a query sees.
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
+    """
 
     num_key_value_groups = 1  # read by transformers' attention functions: every head has its own keys
+    eager_only = False
+    sees = False
+    cache_layer_type = "full_attention"
 
-    def __init__(self, config):
+    def __init__(self, config, normalizer: str | dict = "softmax"):
         super().__init__()
         self.config = config
         self.is_causal = config.is_causal
@@ -54,13 +36,24 @@ class Attention(nn.Module):
         self.scaling = config.head_dim**-0.5
         self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        normalizer_class, arguments = parse_normalizer(normalizer)
+        self.normalizer: Any = normalizer_class(config, **arguments)
+
+    @classmethod
+    def check(cls, config, **arguments):
+        """Raises ValueError where the attention does not fit the configuration or has no such argument."""
+        check_arguments(cls, arguments, given_by_model=("self", "config", "normalizer"))
+
+    @classmethod
+    def check_combination(cls, encoding: type[PositionEncoding], normalizer: type[Softmax]):
+        """Raises ValueError where the attention cannot work with the encoding or the normalizer."""
 
     def forward(
         self,
         states: Tensor,
         mask,
         bias: Tensor | None,
-        ids: Tensor,
+        at: Positions,
         encoding: PositionEncoding,
         past_key_values=None,
         slot: int = 0,
@@ -70,10 +63,11 @@ class Attention(nn.Module):
 
         Args:
             states: `[B, T, D]`.
-            mask: as transformers' mask functions make it for the implementation in use.
-            bias: `[B, H, T, Tk]`, or None.
-            ids: position ids of the new tokens `[B, T]`.
-            encoding: turns queries and keys.
+            mask: as transformers' mask functions make it for a fused implementation; eager attention reads
+                `at.visible`.
+            bias: the encoding's pair bias `[B, H, T, Tk]`, or None.
+            at: where the tokens stand.
+            encoding: acts through its hooks.
             past_key_values: cache that takes the new keys and values, or None.
             slot: the cache layer to use.
             kwargs: passed to the attention function.
@@ -84,24 +78,105 @@ class Attention(nn.Module):
         batch, length, _ = states.shape
         qkv = self.qkv_proj(states).view(batch, length, 3, -1, self.head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # [B, H, T, K]
-        query, key = encoding.rotate(query, key, ids)
+        query, key = encoding.rotate(query, key, at.query_ids)
+        trace = encoding.trace(states)  # [B, H, T, E]
+        if trace is not None:
+            key = torch.cat([key, trace.to(key.dtype)], dim=-1)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, slot)
+        if trace is not None:
+            key, traces = key.split([key.shape[-1] - trace.shape[-1], trace.shape[-1]], dim=-1)
+            at = at.with_traces(traces)
+        added = encoding.bias(query, key, at)
+        if added is not None:
+            bias = added if bias is None else bias + added
+        temperature = self.normalizer.temperature(states, at)
+        if temperature is not None:
+            query = query * temperature.to(query.dtype)
+        output, weights = self.attend(query, key, value, mask, bias, at, encoding, **kwargs)
+        return self.o_proj(output.reshape(batch, length, -1)), weights
+
+    def attend(self, query, key, value, mask, bias, at, encoding, **kwargs) -> tuple[Tensor, Tensor | None]:
+        """Outputs `[B, Tq, H, K]` and, from eager attention, weights `[B, H, Tq, Tk]`."""
+        implementation = self.config._attn_implementation
+        if implementation == "eager":
+            return self.attend_eagerly(query, key, value, bias, at, encoding)
+        if implementation == "flex_attention" and encoding.scalar and not isinstance(mask, Tensor):
+            return flex_attention(query, key, value, mask, self.scaling, at, encoding, **kwargs), None
         if bias is not None:
             # FlexAttention indexes the batch dimension, so it must have its real size.
-            bias = bias.to(query.dtype).expand(batch, -1, -1, -1)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        dropout = self.config.attention_dropout if self.training else 0.0
-        output, weights = attend(
+            bias = bias.to(query.dtype).expand(len(query), -1, -1, -1)
+        return ALL_ATTENTION_FUNCTIONS[implementation](
             self,
             query,
             key,
             value,
             mask,
             scaling=self.scaling,
-            dropout=dropout,
+            dropout=self.config.attention_dropout if self.training else 0.0,
             is_causal=self.is_causal,
             position_bias=bias,
             **kwargs,
         )
-        return self.o_proj(output.reshape(batch, length, -1)), weights
+
+    def attend_eagerly(self, query, key, value, bias, at, encoding) -> tuple[Tensor, Tensor]:
+        """Attention as the formula says it: weights(scores) v, with what the encoding adds to either.
+
+        Args:
+            query: `[B, H, Tq, K]`.
+            key: `[B, H, Tk, K]`.
+            value: `[B, H, Tk, K]`.
+            bias: `[B, H, Tq, Tk]`, or None.
+            at: where the tokens stand; `visible` must be set.
+            encoding: makes the scores.
+        """
+        scores = encoding.scores(query, key, bias, at).float()
+        weights = self.normalizer.weights(scores, at.visible).to(value.dtype)
+        weights = nn.functional.dropout(weights, self.config.attention_dropout, self.training)
+        output = torch.einsum("bhqs,bhsk->bhqk", weights, value)
+        added = encoding.values(weights, at)
+        if added is not None:
+            output = output + added.to(output.dtype)
+        return output.transpose(1, 2), weights
+
+
+class SlidingAttention(Attention):
+    """Attention to the nearest keys alone: the last `sliding_window`, oneself included, or as many on each side.
+
+    Beltagy et al. 2020, https://arxiv.org/abs/2004.05150.
+    """
+
+    cache_layer_type = "sliding_attention"
+
+    @classmethod
+    def check(cls, config, **arguments):
+        """The window's width is the model's."""
+        super().check(config, **arguments)
+        if config.sliding_window is None or config.sliding_window < 2:
+            raise ValueError(f"Sliding attention needs a sliding_window of at least 2, not {config.sliding_window}.")
+
+
+def flex_attention(query, key, value, mask, scaling, at: Positions, encoding: PositionEncoding, **kwargs) -> Tensor:
+    """FlexAttention that computes the pair bias as it goes, so that none is held in memory `[B, Tq, H, K]`.
+
+    The arguments are those of `Attention.attend`; `mask` is a block mask or None.
+    """
+    pairs = at.pairs()
+    query_ids = at.query_ids.expand(len(query), -1)
+    key_ids = at.key_ids.expand(len(query), -1)
+
+    def add_bias(score, row, head, query_index, key_index):
+        pair = type(pairs)(row, head, query_ids[row, query_index], key_ids[row, key_index], at.drawn)
+        return score + encoding.pair_bias(pair)
+
+    output: Any = compile_friendly_flex_attention(
+        query,
+        key,
+        value,
+        score_mod=add_bias,
+        block_mask=mask,
+        scale=scaling,
+        kernel_options=kwargs.get("kernel_options"),
+        training=kwargs.get("training", False),
+    )
+    return output.transpose(1, 2)

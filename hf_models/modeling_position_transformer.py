@@ -43,7 +43,7 @@ class PositionTransformerModel(PositionTransformerPreTrainedModel):
         self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.encodings = LayerEncodings(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(TransformerLayer(config, index) for index in range(config.num_hidden_layers))
         pre_norm = config.norm_position == "pre"
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if pre_norm else nn.Identity()
         self.post_init()
@@ -75,17 +75,19 @@ class PositionTransformerModel(PositionTransformerPreTrainedModel):
         """
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         past_key_values = self.cache_for(use_cache, past_key_values)
-        mask, biases, ids = self.surroundings(self.encodings, states, attention_mask, position_ids, past_key_values)
+        surroundings = self.surroundings(
+            self.encodings, states, attention_mask, position_ids, past_key_values, input_ids
+        )
         states = self.dropout(states)
-        for slot, layer in enumerate(self.layers):
+        for slot, (layer, around) in enumerate(zip(self.layers, surroundings, strict=True)):
             encoding = self.encodings[slot]
             if self.encodings.enters(slot):
-                states = encoding.embed(states, ids)
+                states = encoding.embed(states, around.at.query_ids)
             states = layer(
                 states,
-                mask,
-                biases[slot],
-                ids,
+                around.mask,
+                around.bias,
+                around.at,
                 encoding,
                 past_key_values=past_key_values,
                 slot=slot,

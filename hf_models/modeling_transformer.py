@@ -5,16 +5,48 @@ B batch   T new tokens   S all tokens, cached ones first   H heads   D model wid
 SPDX-License-Identifier: Apache-2.0
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.generation import GenerationMixin
-from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.masking_utils import (
+    create_bidirectional_mask,
+    create_bidirectional_sliding_window_mask,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+)
 
+from .attention_normalizers import Softmax
 from .modeling_base import LongreachPreTrainedModel
-from .position_encodings import LayerEncodings, PositionEncoding, Positions
-from .position_ids import draw_position_ids, resolve_position_ids
+from .position_encoding import PositionEncoding, Positions
+from .position_encodings import LayerEncodings
+from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
+
+
+# Whether the window slides, and whether the model is causal.
+CREATE_MASK = {
+    (False, True): create_causal_mask,
+    (False, False): create_bidirectional_mask,
+    (True, True): create_sliding_window_causal_mask,
+    (True, False): create_bidirectional_sliding_window_mask,
+}
+
+
+@dataclass
+class Surroundings:
+    """What a layer is told of the forward pass, besides its states.
+
+    Attributes:
+        mask: as transformers' mask functions make it; None under eager attention, which reads `at.visible`.
+        bias: the pair bias of the layer's encoding `[B, H, T, Tk]`, or None.
+        at: where the tokens stand, and what they see.
+    """
+
+    mask: Any
+    bias: Tensor | None
+    at: Positions
 
 
 class TransformerPreTrainedModel(LongreachPreTrainedModel):
@@ -24,15 +56,41 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    # What a model that is loaded with another encoding leaves behind is left on purpose.
+    _keys_to_ignore_on_load_unexpected = [r"(^|\.)encodings\."]
 
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, PositionEncoding):
+        if isinstance(module, (PositionEncoding, Softmax)):
             module.initialise()
 
-    def surroundings(self, encodings: LayerEncodings, states: Tensor, attention_mask, position_ids, past_key_values):
-        """What the layers of a forward pass share: the mask, the bias of each layer, the ids of the new tokens.
+    def _sdpa_can_dispatch(self, is_init_check: bool = False) -> bool:
+        self._refuse_fused("sdpa")
+        return super()._sdpa_can_dispatch(is_init_check)
+
+    def _flex_attn_can_dispatch(self, is_init_check: bool = False) -> bool:
+        self._refuse_fused("flex_attention")
+        return super()._flex_attn_can_dispatch(is_init_check)
+
+    def _refuse_fused(self, implementation: str):
+        """Raises ValueError where something chosen is computed by eager attention alone."""
+        for choice in self.config.choices():
+            if choice.eager_only:
+                raise ValueError(
+                    f"{choice.__name__} needs attn_implementation='eager'; {implementation!r} cannot compute it."
+                )
+
+    @property
+    def prefix_stable(self) -> bool:
+        """Whether more tokens leave earlier outputs as they are."""
+        parts = [module for module in self.modules() if not isinstance(module, LongreachPreTrainedModel)]
+        return super().prefix_stable and all(getattr(part, "prefix_stable", True) for part in parts)
+
+    def surroundings(
+        self, encodings: LayerEncodings, states: Tensor, attention_mask, position_ids, past_key_values, input_ids=None
+    ) -> list[Surroundings]:
+        """What each layer with weights of its own is told; layers of one kind share the tensors.
 
         Args:
             encodings: the model's encodings.
@@ -40,30 +98,73 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             attention_mask: what the caller gave.
             position_ids: what the caller gave.
             past_key_values: the cache, or None.
+            input_ids: the new tokens, if the caller gave them.
 
         Raises:
             ValueError: an id lies beyond a table, ids are missing, or the mask leaves tokens out.
         """
-        past, keys = 0, states.shape[1]
-        if past_key_values is not None:
-            past = past_key_values.get_seq_length()
-            keys = past_key_values.get_mask_sizes(keys, 0)[0]  # more than there are tokens in a cache of fixed size
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
         total = past + states.shape[1]
         if attention_mask is not None and attention_mask.dim() == 2 and attention_mask.shape[1] != total:
             raise ValueError(
                 f"attention_mask covers {attention_mask.shape[1]} tokens; with cached ones there are {total}."
             )
-        ids = resolve_position_ids(self.config, position_ids, attention_mask, states, past, self.training)
+        ids, drawn = resolve_position_ids(
+            self.config, position_ids, attention_mask, states, past, self.training, input_ids
+        )
         if encodings.has_table:
             self._check_table(ids)
-        query_ids = ids[:, -states.shape[1] :]
-        positions = Positions(query_ids, torch.nn.functional.pad(ids, (0, keys - ids.shape[1])))
-        # Position ids are not passed on: the library would take random ids for packed sequences.
-        create_mask = create_causal_mask if self.config.is_causal else create_bidirectional_mask
-        mask = create_mask(
-            config=self.config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=past_key_values
+        types = self.config.layer_types[: self.config.num_distinct_layers()]
+        surroundings: dict[int, Surroundings] = {}
+        for layer_type in dict.fromkeys(types):
+            layers = [layer for layer, other in enumerate(types) if other == layer_type]
+            at = self._positions(states, ids, drawn, attention_mask, past, past_key_values, layers[0])
+            sliding = layer_type == "sliding_attention"
+            mask = None
+            if self.config._attn_implementation != "eager":
+                # Position ids are not passed on: the library would take random ids for packed sequences.
+                mask = CREATE_MASK[sliding, self.config.is_causal](
+                    config=self.config,
+                    inputs_embeds=states,
+                    attention_mask=attention_mask,
+                    past_key_values=past_key_values,
+                )
+            if self._needs_visible():
+                window = self.config.sliding_window if sliding else None
+                at.visible = visible_pairs(at, states.shape[1], attention_mask, window)
+            biases = self._pair_biases(encodings, layers, at, mask)
+            surroundings |= {layer: Surroundings(mask, biases[layer], at) for layer in layers}
+        return [surroundings[layer] for layer in range(len(types))]
+
+    def _positions(self, states, ids, drawn, attention_mask, past, past_key_values, slot) -> Positions:
+        keys, offset = states.shape[1], 0
+        if past_key_values is not None:  # its layer may hold more than the tokens so far, or the last ones alone
+            keys, offset = past_key_values.get_mask_sizes(keys, slot)
+        real = None
+        if attention_mask is not None and attention_mask.dim() == 2:
+            real = fit(attention_mask.bool(), offset, keys)
+        return Positions(
+            query_ids=ids[:, -states.shape[1] :],
+            key_ids=fit(ids, offset, keys),
+            num_heads=self.config.num_attention_heads,
+            scaling=self.config.head_dim**-0.5,
+            first_query=past - offset,
+            is_causal=self.config.is_causal,
+            real=real,
+            drawn=drawn,
         )
-        return mask, encodings.biases(positions), query_ids
+
+    def _needs_visible(self) -> bool:
+        return self.config._attn_implementation == "eager" or any(choice.sees for choice in self.config.choices())
+
+    def _pair_biases(self, encodings, layers, at, mask):
+        # FlexAttention computes a scalar bias as it goes, unless the caller's mask is a tensor.
+        if self.config._attn_implementation == "flex_attention" and not isinstance(mask, Tensor):
+            inlined = [layer for layer in layers if encodings[layer].scalar]
+        else:
+            inlined = []
+        biases = encodings.pair_biases([layer for layer in layers if layer not in inlined], at)
+        return {**biases, **dict.fromkeys(inlined)}
 
     def _check_table(self, ids):
         size = self.config.max_position_embeddings
@@ -71,11 +172,37 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             raise ValueError(f"Position {ids.max().item()} is beyond the table: max_position_embeddings is {size}.")
 
 
+def fit(values: Tensor, offset: int, length: int) -> Tensor:
+    """`length` columns of `values` from `offset` on, zeros after their end `[B, length]`."""
+    return torch.nn.functional.pad(values[:, offset : offset + length], (0, max(0, length + offset - values.shape[1])))
+
+
+def visible_pairs(at: Positions, queries: int, attention_mask: Tensor | None, window: int | None) -> Tensor:
+    """Which keys each query sees `[B, 1, Tq, Tk]`.
+
+    Args:
+        at: where the tokens stand.
+        queries: Tq.
+        attention_mask: what the caller gave; one of four dimensions is the answer.
+        window: how many keys a query sees, itself included; on each side if the model is not causal.
+    """
+    if attention_mask is not None and attention_mask.dim() == 4:
+        return attention_mask == 0 if attention_mask.is_floating_point() else attention_mask.bool()
+    device = at.key_ids.device
+    query = at.first_query + torch.arange(queries, device=device)[:, None]
+    key = torch.arange(at.key_ids.shape[1], device=device)[None]
+    visible = key <= query if at.is_causal else torch.ones_like(key <= query)
+    if window is not None:
+        visible = visible & (query - key < window if at.is_causal else (query - key).abs() <= window)
+    visible = visible[None, None]
+    return visible if at.real is None else visible & at.real[:, None, None, :]
+
+
 class PositionIdsGeneration(GenerationMixin):
     """Keeps position ids right in `generate()`: the ids of all tokens are passed at every step.
 
-    Consecutive ids continue by one. Random ids are drawn once for the final length, unless `position_ids` for that
-    length are given.
+    Consecutive ids continue by one, abacus ids are counted anew. Random ids are drawn once for the final length,
+    unless `position_ids` for that length are given.
     """
 
     config: Any  # of the model that this is combined with
@@ -83,8 +210,10 @@ class PositionIdsGeneration(GenerationMixin):
     def generate(self, inputs=None, generation_config=None, **kwargs):  # ty: ignore[incompatible-method-override]
         """As in transformers, with random position ids drawn up front where the evaluation scheme asks for them."""
         scheme = self.config.eval_position_ids_scheme
+        if scheme == "supplied" and kwargs.get("position_ids") is None:
+            raise ValueError("position ids are 'supplied': pass position_ids for all tokens, those to come included.")
         prompt = inputs if inputs is not None else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
-        if scheme != "consecutive" and prompt is not None and kwargs.get("position_ids") is None:
+        if scheme in RANDOM_SCHEMES and prompt is not None and kwargs.get("position_ids") is None:
             config = generation_config or self.generation_config
             size = self.config.max_position_embeddings
             new = kwargs.get("max_new_tokens", config.max_new_tokens)
@@ -104,7 +233,7 @@ class PositionIdsGeneration(GenerationMixin):
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
         fixed = None
         if self.config.eval_position_ids_scheme != "consecutive":
-            fixed = model_kwargs.pop("position_ids", None)
+            fixed = model_kwargs.pop("position_ids", None)  # for all tokens, those to come included
         model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
         return model_kwargs if fixed is None else {**model_kwargs, "position_ids": fixed}
 
@@ -113,10 +242,13 @@ class PositionIdsGeneration(GenerationMixin):
         model_inputs = super().prepare_inputs_for_generation(  # ty: ignore[invalid-argument-type]
             input_ids, *args, inputs_embeds=inputs_embeds, **kwargs
         )
+        scheme = self.config.eval_position_ids_scheme
+        if scheme == "abacus" and inputs_embeds is None:  # what the library has put in their place is consecutive
+            position_ids = abacus_ids(input_ids, self.config.abacus_tokens)
         if position_ids is None:
             return model_inputs
         total = input_ids.shape[1] + (0 if inputs_embeds is None else inputs_embeds.shape[1])
-        if self.config.eval_position_ids_scheme == "consecutive":
+        if scheme == "consecutive":
             total = position_ids.shape[1]  # continued by one at every step
         if position_ids.shape[1] < total:
             raise ValueError(f"position_ids cover {position_ids.shape[1]} tokens; generation has reached {total}.")

@@ -33,7 +33,7 @@ from .modeling_base import (
     TokenEmbedding,
     register_for_auto_classes,
 )
-from .modeling_transformer import PositionIdsGeneration, TransformerPreTrainedModel
+from .modeling_transformer import PositionIdsGeneration, Surroundings, TransformerPreTrainedModel
 from .position_encodings import LayerEncodings
 from .transformer_layer import TransformerLayer
 
@@ -109,7 +109,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.encodings = LayerEncodings(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_shared_layers))
+        self.layers = nn.ModuleList(TransformerLayer(config, index) for index in range(config.num_shared_layers))
         self.halting = HaltingUnit(config) if config.halting == "act" else None
         pre_norm = config.norm_position == "pre"
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if pre_norm else nn.Identity()
@@ -142,16 +142,18 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         """
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         past_key_values = self.cache_for(use_cache, past_key_values)
-        mask, biases, ids = self.surroundings(self.encodings, states, attention_mask, position_ids, past_key_values)
-        surroundings = {"mask": mask, "biases": biases, "ids": ids, "past_key_values": past_key_values, **kwargs}
+        surroundings = self.surroundings(
+            self.encodings, states, attention_mask, position_ids, past_key_values, input_ids
+        )
+        given = {"surroundings": surroundings, "past_key_values": past_key_values, **kwargs}
         states = self.dropout(states)
         halting = None
         if self.halting is None:
             for step in range(self.config.num_steps):
-                states = self.step(states, step, **surroundings)
+                states = self.step(states, step, **given)
         else:
             real = real_tokens(attention_mask, states)
-            halting = self.ponder(self.halting, states, real, may_exit=past_key_values is None, **surroundings)
+            halting = self.ponder(self.halting, states, real, may_exit=past_key_values is None, **given)
             states = halting.output
         return UniversalTransformerModelOutput(
             last_hidden_state=self.norm(states),
@@ -160,21 +162,25 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             remainders=None if halting is None else halting.remainders,
         )
 
-    def step(self, states: Tensor, step: int, mask, biases, ids, past_key_values, **kwargs) -> Tensor:
+    def step(self, states: Tensor, step: int, surroundings: list[Surroundings], past_key_values, **kwargs) -> Tensor:
         """Applies the shared layers once `[B, T, D]`; step and layer together choose the cache slot."""
-        for index, layer in enumerate(self.layers):
+        for index, (layer, around) in enumerate(zip(self.layers, surroundings, strict=True)):
             encoding = self.encodings[index]
             if self.encodings.enters(index):
-                states = encoding.embed(states, ids, step)
-            slot = step * len(self.layers) + index
+                states = encoding.embed(states, around.at.query_ids, step)
             states = layer(
-                states, mask, biases[index], ids, encoding, past_key_values=past_key_values, slot=slot, **kwargs
+                states,
+                around.mask,
+                around.bias,
+                around.at,
+                encoding,
+                past_key_values=past_key_values,
+                slot=step * len(self.layers) + index,
+                **kwargs,
             )
         return states
 
-    def ponder(
-        self, unit: HaltingUnit, states: Tensor, real: Tensor | None, may_exit: bool, **surroundings
-    ) -> Halting:
+    def ponder(self, unit: HaltingUnit, states: Tensor, real: Tensor | None, may_exit: bool, **given) -> Halting:
         """Steps until every position has halted.
 
         Without a cache and outside of training the loop ends with the last running position. With a cache it goes on,
@@ -186,7 +192,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             if may_exit and not halting.running.any():
                 break
             probability = unit(states)
-            after = self.step(states, step, **surroundings)
+            after = self.step(states, step, **given)
             last = step == self.config.num_steps - 1
             halting, states = halting.advance(states, after, probability, self.config.halting_threshold, last)
         return halting

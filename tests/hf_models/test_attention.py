@@ -1,30 +1,40 @@
-"""The attention layer against a loop over heads, queries and keys."""
+"""The attention layer against loops over heads, queries and keys."""
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from hf_models.attention import Attention, eager_attention_forward
-from hf_models.position_encodings import PositionEncoding
+from hf_models.attention import Attention
+from hf_models.position_encoding import PositionEncoding, Positions
 from tests.hf_models import references
-from tests.hf_models.model_cases import CLOSE, config_of
+from tests.hf_models.model_cases import CLOSE, build, config_of, pad, ragged, tokens
+from tests.hf_models.plain_encoding import PlainEncoding, PlainNormalizer, plain_attention
 
 
 REAL = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])  # the second row is padded on the left
 
 
-def masks(causal: bool, padded: bool):
-    """What may be seen `[B, 1, T, T]`: as booleans, and as something to add."""
+def visible_pairs(causal: bool, padded: bool):
+    """What may be seen `[B, 1, T, T]`."""
     visible = torch.ones(2, 1, 5, 5, dtype=torch.bool)
     if causal:
         visible = visible.tril()
-    if padded:
-        visible = visible & REAL[:, None, None, :].bool()
-    return visible, torch.zeros(2, 1, 5, 5).masked_fill(~visible, torch.finfo(torch.float32).min)
+    return visible & REAL[:, None, None, :].bool() if padded else visible
 
 
 def drawn():
-    return [torch.randn(2, 3, 5, 4, requires_grad=True) for _ in range(3)], torch.randn(2, 3, 5, 5, requires_grad=True)
+    return [torch.randn(2, 2, 5, 8, requires_grad=True) for _ in range(3)], torch.randn(2, 2, 5, 5, requires_grad=True)
+
+
+def layer_of(**options):
+    config = config_of("transformer-none", **options)
+    return Attention(config).eval(), PositionEncoding(config)
+
+
+def positions(visible=None, length=5):
+    ids = torch.arange(length)[None]
+    return Positions(ids, ids, num_heads=2, scaling=8**-0.5, visible=visible)
 
 
 def loop(query, key, value, bias, causal, place):
@@ -39,30 +49,25 @@ def loop(query, key, value, bias, causal, place):
     )
 
 
-def module():
-    return Attention(config_of("transformer-none")).eval()
-
-
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
 def test_eager_attention_is_the_loop_forward_and_in_every_gradient(causal, biased, padded):
     (query, key, value), bias = drawn()
-    _, additive = masks(causal, padded)
-    output, weights = eager_attention_forward(
-        module(), query, key, value, additive, scaling=0.5, position_bias=bias if biased else None
-    )
+    layer, encoding = layer_of(attn_implementation="eager")
+    at = positions(visible_pairs(causal, padded))
+    output, weights = layer.attend_eagerly(query, key, value, bias if biased else None, at, encoding)
     outputs, all_weights = [], []
     for row in range(2):
         first = 2 if padded and row == 1 else 0  # the loop runs over the real tokens alone
-        for head in range(3):
+        for head in range(2):
             plain = loop(query, key, value, bias if biased else None, causal, (row, head, first))
             outputs.append(torch.nn.functional.pad(plain[0], (0, 0, first, 0)))
             all_weights.append(torch.nn.functional.pad(plain[1], (first, 0, first, 0)))
-    outputs = torch.stack(outputs).view(2, 3, 5, 4).transpose(1, 2)
+    outputs = torch.stack(outputs).view(2, 2, 5, 8).transpose(1, 2)
     kept = REAL.bool() if padded else torch.ones(2, 5, dtype=torch.bool)
     torch.testing.assert_close(output[kept], outputs[kept], **CLOSE)
-    plain_weights = torch.stack(all_weights).view(2, 3, 5, 5).transpose(1, 2)
+    plain_weights = torch.stack(all_weights).view(2, 2, 5, 5).transpose(1, 2)
     torch.testing.assert_close(weights.transpose(1, 2)[kept], plain_weights[kept], **CLOSE)
     upstream = torch.randn_like(output[kept])
     inputs = [query, key, value, *([bias] if biased else [])]
@@ -76,11 +81,12 @@ def test_eager_attention_is_the_loop_forward_and_in_every_gradient(causal, biase
 @pytest.mark.parametrize("biased", [False, True])
 def test_sdpa_equals_eager_forward_and_in_every_gradient(causal, biased, padded):
     (query, key, value), bias = drawn()
-    visible, additive = masks(causal, padded)
+    layer, encoding = layer_of(attn_implementation="eager")
+    visible = visible_pairs(causal, padded)
     position_bias = bias if biased else None
-    eager, _ = eager_attention_forward(module(), query, key, value, additive, scaling=0.5, position_bias=position_bias)
+    eager, _ = layer.attend_eagerly(query, key, value, position_bias, positions(visible), encoding)
     sdpa, weights = ALL_ATTENTION_FUNCTIONS["sdpa"](
-        module(), query, key, value, visible, scaling=0.5, is_causal=causal, position_bias=position_bias
+        layer, query, key, value, visible, scaling=layer.scaling, is_causal=causal, position_bias=position_bias
     )
     assert weights is None
     kept = REAL.bool() if padded else torch.ones(2, 5, dtype=torch.bool)
@@ -97,21 +103,88 @@ def test_sdpa_equals_eager_forward_and_in_every_gradient(causal, biased, padded)
 
 def test_attention_dropout_drops_weights_in_training_alone():
     (query, key, value), _ = drawn()
-    layer = module()
-    _, kept = eager_attention_forward(layer, query, key, value, None, scaling=0.5, dropout=0.5)
+    layer, encoding = layer_of(attn_implementation="eager", attention_dropout=0.5)
+    at = positions(visible_pairs(False, False))
+    _, kept = layer.attend_eagerly(query, key, value, None, at, encoding)
     assert (kept > 0).all()
-    _, dropped = eager_attention_forward(layer.train(), query, key, value, None, scaling=0.5, dropout=0.5)
+    _, dropped = layer.train().attend_eagerly(query, key, value, None, at, encoding)
     assert (dropped == 0).any()
     torch.testing.assert_close(dropped[dropped > 0], 2 * kept[dropped > 0])
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_the_layer_takes_a_bias_of_batch_size_one_for_a_larger_batch(implementation):
-    config = config_of("transformer-none", attn_implementation=implementation, is_causal=False)
-    layer = Attention(config).eval()
-    states, bias, ids = torch.randn(3, 5, 16), torch.randn(1, 2, 5, 5), torch.arange(5)[None]
-    shared, _ = layer(states, None, bias, ids, PositionEncoding(config))
-    own, _ = layer(states, None, bias.repeat(3, 1, 1, 1), ids, PositionEncoding(config))
+    layer, encoding = layer_of(attn_implementation=implementation, is_causal=False)
+    states, bias = torch.randn(3, 5, 16), torch.randn(1, 2, 5, 5)
+    at = positions(torch.ones(1, 1, 5, 5, dtype=torch.bool))
+    shared, _ = layer(states, None, bias, at, encoding)
+    own, _ = layer(states, None, bias.repeat(3, 1, 1, 1), at, encoding)
     torch.testing.assert_close(shared, own)
-    without, _ = layer(states, None, None, ids, PositionEncoding(config))
+    without, _ = layer(states, None, None, at, encoding)
     assert not torch.allclose(shared, without, atol=1e-3)
+
+
+# Sliding windows.
+
+
+SLIDING = {"attention_types": ["sliding", "full"], "sliding_window": 3}
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", "flex_attention"])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.filterwarnings("ignore")  # uncompiled FlexAttention says that it is slow
+def test_a_sliding_layer_sees_its_window_alone(implementation, causal):
+    config = config_of("transformer-none", **SLIDING, is_causal=causal)
+    model = build("transformer-none", "Model", **SLIDING, is_causal=causal, attn_implementation=implementation)
+    model.requires_grad_(False)
+    seen = []
+    model.layers[0].attention.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output[0])))
+    torch.compiler.set_stance("force_eager")
+    try:
+        model(tokens(2, 9))
+    finally:
+        torch.compiler.set_stance("default")
+    states, output = seen[0]
+    for row in range(2):
+        plain = plain_attention(
+            states[row],
+            model.layers[0].attention,
+            PlainEncoding(None, config),
+            PlainNormalizer(None, config),
+            list(range(9)),
+            window=3,
+        )
+        torch.testing.assert_close(output[row], plain, **CLOSE)
+
+
+def test_a_sliding_layer_forgets_what_leaves_its_window():
+    model = build("transformer-none", "Model", attention_types="sliding", sliding_window=3)
+    first, second = tokens(1, 9), tokens(1, 9)
+    second[0, 0] = 3 + (second[0, 0] - 2) % 14
+    one, other = model(first).last_hidden_state, model(second).last_hidden_state
+    changed = (one - other).abs().amax(-1)[0] > 1e-6
+    assert changed.tolist() == [True] * 5 + [False] * 4  # two layers reach two windows back
+
+
+@pytest.mark.parametrize("encoding", ["none", "rope", "alibi", "t5"])
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_a_sliding_cache_gives_what_is_computed_without_one(implementation, encoding):
+    model = build(
+        "transformer-none", "Model", **SLIDING, position_encoding=encoding, attn_implementation=implementation
+    )
+    input_ids, mask = pad(ragged((11, 9, 6)), "left")
+    whole = model(input_ids, attention_mask=mask).last_hidden_state
+    outputs = model(input_ids[:, :4], attention_mask=mask[:, :4], use_cache=True)
+    pieces = [outputs.last_hidden_state]
+    for start, end in ((4, 5), (5, 7), (7, 8), (8, 11)):
+        outputs = model(input_ids[:, start:end], attention_mask=mask[:, :end], past_key_values=outputs.past_key_values)
+        pieces.append(outputs.last_hidden_state)
+    torch.testing.assert_close(torch.cat(pieces, 1)[mask.bool()], whole[mask.bool()], **CLOSE)
+    held = [layer.keys.shape[2] for layer in outputs.past_key_values.layers]
+    assert held == [2, 11]
+
+
+@pytest.mark.parametrize("window", [None, 1])
+def test_a_sliding_layer_without_a_window_is_refused(window):
+    with pytest.raises(StrictDataclassError, match=f"needs a sliding_window of at least 2, not {window}"):
+        config_of("transformer-none", attention_types="sliding", sliding_window=window)

@@ -1,31 +1,17 @@
 """Each encoding against its formula, and what follows from the formulas."""
 
-import math
-
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
-from transformers.models.t5.modeling_t5 import T5Attention
 
-from hf_models import PositionTransformerConfig
-from hf_models.position_encodings import (
-    FIRE,
-    POSITION_ENCODINGS,
-    T5,
-    ALiBi,
-    LayerEncodings,
-    Learned,
-    PositionEncoding,
-    Positions,
-    RoPE,
-    Sinusoidal,
-    alibi_slopes,
-    parse_position_encoding,
-    sinusoids,
-)
+from hf_models import PositionTransformerConfig, PositionTransformerModel
+from hf_models.composed_encoding import Composed
+from hf_models.position_biases import T5
+from hf_models.position_embeddings import Learned, Sinusoidal, sinusoids
+from hf_models.position_encoding import PositionEncoding, Positions
+from hf_models.position_encodings import POSITION_ENCODINGS, LayerEncodings, parse_position_encoding
 from tests.hf_models import references
 from tests.hf_models.model_cases import ATTENTION, CLOSE, build, tokens
 
@@ -41,7 +27,7 @@ def config(**options):
 def positions(ids) -> Positions:
     ids = torch.as_tensor(ids)
     ids = ids if ids.dim() == 2 else ids[None]
-    return Positions(ids, ids)
+    return Positions(ids, ids, num_heads=2, scaling=8**-0.5)
 
 
 def noisy(module):
@@ -55,7 +41,7 @@ def noisy(module):
 
 
 def test_distances_are_positive_in_the_past():
-    at = Positions(torch.tensor([[5, 9]]), torch.tensor([[0, 5, 9]]))
+    at = Positions(torch.tensor([[5, 9]]), torch.tensor([[0, 5, 9]]), num_heads=2, scaling=1.0)
     assert at.distances().tolist() == [[[[5, 0, -4], [9, 4, 0]]]]
 
 
@@ -81,163 +67,14 @@ def test_learned_vectors_are_looked_up_and_receive_their_gradient():
     torch.testing.assert_close(encoding.table.weight.grad, expected)
 
 
-def test_rope_is_a_product_of_complex_numbers_forward_and_in_its_gradient():
-    encoding = RoPE(config())
-    query, key = torch.randn(2, 2, 6, 8, requires_grad=True), torch.randn(2, 2, 6, 8, requires_grad=True)
-    upstream = torch.randn(2, 2, 2, 6, 8)
-    results = []
-    for turned in (
-        encoding.rotate(query, key, IDS),
-        [
-            torch.stack(
-                [torch.stack([references.rotate(h, r.tolist()) for h in x]) for x, r in zip(s, IDS, strict=True)]
-            )
-            for s in (query, key)
-        ],
-    ):
-        turned = torch.stack(list(turned))
-        results.append((turned.detach(), *torch.autograd.grad(turned, (query, key), upstream)))
-    for ours, plain in zip(*results, strict=True):
-        torch.testing.assert_close(ours, plain, **CLOSE)
-
-
-SCALINGS = {
-    "default": {},
-    "linear": {"factor": 4.0},
-    "llama3": {
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 16,
-    },
-    "yarn": {"factor": 4.0, "original_max_position_embeddings": 16},
-}
-
-
-@pytest.mark.parametrize("rope_type", SCALINGS)
-def test_rope_and_its_scalings_are_those_of_transformers_llama(rope_type):
-    parameters = {"rope_type": rope_type, "rope_theta": 500.0, **SCALINGS[rope_type]}
-    options = {"hidden_size": 32, "num_attention_heads": 2, "max_position_embeddings": 64}
-    ours = RoPE(config(**options, rope_parameters=dict(parameters)))
-    llama = LlamaConfig(**options, num_hidden_layers=1, intermediate_size=8, rope_parameters=dict(parameters))
-    query, key = torch.randn(2, 2, 6, 16), torch.randn(2, 2, 6, 16)
-    expected = apply_rotary_pos_emb(query, key, *LlamaRotaryEmbedding(llama)(query, IDS))
-    for turned, theirs in zip(ours.rotate(query, key, IDS), expected, strict=True):
-        torch.testing.assert_close(turned, theirs, **CLOSE)
-
-
-def test_linear_scaling_divides_the_ids():
-    query, key = torch.randn(1, 2, 4, 8), torch.randn(1, 2, 4, 8)
-    scaled = RoPE(config(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}))
-    far, near = torch.tensor([[0, 4, 8, 40]]), torch.tensor([[0, 1, 2, 10]])
-    torch.testing.assert_close(scaled.rotate(query, key, far), RoPE(config()).rotate(query, key, near), **CLOSE)
-
-
-@pytest.mark.parametrize("shift", [1, 17, 1000])
-def test_rope_scores_depend_on_the_distance_alone(shift):
-    encoding = RoPE(config())
-    query, key = torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 8)
-    scores = [
-        torch.einsum("bhqk,bhsk->bhqs", *encoding.rotate(query, key, ids)) for ids in (IDS, IDS + shift, IDS.flip(-1))
-    ]
-    torch.testing.assert_close(scores[0], scores[1], rtol=1e-3, atol=1e-3)
-    assert not torch.allclose(scores[0], scores[2], atol=0.1)
-
-
-@pytest.mark.parametrize("heads", range(1, 21))
-def test_alibi_slopes_follow_the_recursive_rule(heads):
-    assert alibi_slopes(heads) == pytest.approx(references.alibi_slopes(heads), rel=1e-12)
-    assert len(set(alibi_slopes(heads))) == heads
-
-
-@settings(max_examples=25, deadline=None)
-@given(ids=IDS_LISTS, form=st.sampled_from(ALiBi.forms), heads=st.sampled_from([1, 2, 3, 4, 6]))
-def test_alibi_forms_follow_their_formulas(ids, form, heads):
-    bias = ALiBi(config(hidden_size=24, num_attention_heads=heads), form=form).bias(positions(ids))
-    assert bias.shape == (1, heads, len(ids), len(ids))
-    slopes = references.alibi_slopes(heads)
-    for head in range(heads):
-        for i, query in enumerate(ids):
-            for j, key in enumerate(ids):
-                expected = references.alibi(slopes[head], query, key, form)
-                assert bias[0, head, i, j].item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
-
-
-@pytest.mark.parametrize(("is_causal", "form"), [(True, "causal"), (False, "directional")])
-def test_alibis_default_form_is_never_blind_to_direction(is_causal, form):
-    assert ALiBi(config(is_causal=is_causal)).form == form
-
-
-@pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (8, 20), (16, 500), (6, 7)])
-@pytest.mark.parametrize("is_causal", [True, False])
-def test_t5_buckets_follow_a_loop_in_whole_numbers(is_causal, buckets, max_distance):
-    encoding = T5(config(is_causal=is_causal), buckets, max_distance)
-    distances = torch.arange(-600, 601)
-    expected = [references.t5_bucket(d, 0, is_causal, buckets, max_distance) for d in distances.tolist()]
-    assert encoding.bucket(distances).tolist() == expected
-    assert max(expected) < buckets
-
-
-@pytest.mark.parametrize("is_causal", [True, False])
-def test_t5_buckets_are_those_of_transformers(is_causal):
-    distances = torch.arange(-600, 601)
-    theirs = T5Attention._relative_position_bucket(-distances, bidirectional=not is_causal)
-    assert torch.equal(T5(config(is_causal=is_causal)).bucket(distances), theirs)
-
-
-@pytest.mark.parametrize("is_causal", [True, False])
-def test_t5_bias_is_looked_up_and_each_bucket_receives_the_sum_of_its_gradients(is_causal):
-    encoding = noisy(T5(config(is_causal=is_causal)))
-    bias, upstream = encoding.bias(positions(IDS)), torch.randn(2, 2, 6, 6)
-    bias.backward(upstream)
-    expected = torch.zeros_like(encoding.table.weight)
-    for row in range(2):
-        for i in range(6):
-            for j in range(6):
-                bucket = references.t5_bucket(IDS[row, i].item(), IDS[row, j].item(), is_causal)
-                torch.testing.assert_close(bias[row, :, i, j], encoding.table.weight[bucket])
-                expected[bucket] += upstream[row, :, i, j]
-    torch.testing.assert_close(encoding.table.weight.grad, expected, **CLOSE)
-
-
-@pytest.mark.parametrize("threshold", [4, 512])
-@pytest.mark.parametrize("is_causal", [True, False])
-def test_fire_follows_its_formula_forward_and_in_every_gradient(is_causal, threshold):
-    encoding = noisy(FIRE(config(is_causal=is_causal), width=5, threshold=threshold))
-    upstream = torch.randn(2, 2, 6, 6)
-    length = encoding.threshold_factor * threshold
-    plain = torch.stack(
-        [
-            torch.stack(
-                [
-                    torch.stack([references.fire(encoding.network, encoding.scale, length, i, j) for j in row], dim=-1)
-                    for i in row
-                ],
-                dim=1,
-            )
-            for row in IDS.tolist()
-        ]
-    )
-    bias = encoding.bias(positions(IDS))
-    torch.testing.assert_close(bias, plain, **CLOSE)
-    ours = torch.autograd.grad(bias, list(encoding.parameters()), upstream)
-    theirs = torch.autograd.grad(plain, list(encoding.parameters()), upstream)
-    for first, second in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
-
-
-def test_fire_begins_with_the_papers_values():
-    encoding = build("transformer-fire", "Model", noise=0.0).encodings[0]
-    assert encoding.scale.item() == pytest.approx(0.1)
-    assert encoding.threshold_factor.item() == 1.0
-    assert encoding.threshold == 512
-
-
 def test_the_base_class_does_nothing():
     encoding, states = PositionEncoding(config()), torch.randn(2, 2, 6, 8)
     assert encoding.embed(states, IDS) is states
     assert encoding.rotate(states, states, IDS) == (states, states)
-    assert encoding.bias(positions(IDS)) is None
+    assert encoding.pair_bias(positions(IDS).pairs()) is None
+    assert encoding.bias(states, states, positions(IDS)) is None
+    assert encoding.trace(states) is None
+    assert encoding.values(states, positions(IDS)) is None
     assert not list(encoding.parameters())
 
 
@@ -274,8 +111,8 @@ def test_equal_entries_share_one_instance_and_different_arguments_do_not():
 @pytest.mark.parametrize("case", ["transformer-t5", "universal-group"])
 def test_a_shared_bias_is_computed_once_per_forward_pass(case, monkeypatch):
     calls = []
-    original = T5.bias
-    monkeypatch.setattr(T5, "bias", lambda self, at: calls.append(self) or original(self, at))
+    original = T5.pair_bias
+    monkeypatch.setattr(T5, "pair_bias", lambda self, pairs: calls.append(self) or original(self, pairs))
     build(case, "Model")(tokens())
     assert len(calls) == 1
 
@@ -294,7 +131,6 @@ def test_arguments_reach_the_encoding():
     module = encoding(config(), **arguments)
     assert module.network[0].out_features == 7
     assert module.threshold == 9
-    assert math.isclose(alibi_slopes(8)[0], 0.5)
 
 
 @pytest.mark.parametrize("name", ["learned", "sinusoidal"])
@@ -304,3 +140,96 @@ def test_an_absolute_encoding_of_a_later_layer_enters_there(name):
     shifted = model(tokens(), position_ids=torch.arange(5, 12)[None], output_hidden_states=True).hidden_states
     torch.testing.assert_close(hidden[1], shifted[1])
     assert not torch.allclose(hidden[2], shifted[2], atol=1e-2)
+
+
+def pointwise(name: str) -> bool:
+    return POSITION_ENCODINGS[name].pair_bias is not PositionEncoding.pair_bias
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    ids=IDS_LISTS,
+    name=st.sampled_from([name for name in POSITION_ENCODINGS if pointwise(name)]),
+    is_causal=st.booleans(),
+)
+def test_pair_biases_take_any_ids_and_depend_on_the_pair_alone(ids, name, is_causal):
+    encoding = noisy(POSITION_ENCODINGS[name](config(is_causal=is_causal)))
+    bias, turned = (encoding.pair_bias(positions(row).pairs()) for row in (ids, ids[::-1]))
+    assert bias.isfinite().all()
+    torch.testing.assert_close(turned, bias.flip(2, 3), **CLOSE)
+    # The pairs of one head on a diagonal are the same however they are arranged.
+    at = positions(ids).pairs()
+    diagonal = type(at)(at.rows[:, 0, 0, 0], torch.tensor(1), torch.tensor(ids), torch.tensor(ids[::-1]))
+    expected = bias[0, 1].flip(-1).diagonal()
+    torch.testing.assert_close(encoding.pair_bias(diagonal), expected, **CLOSE)
+
+
+# Several encodings at once.
+
+
+def test_names_joined_by_a_plus_are_composed():
+    encoding, arguments = parse_position_encoding("rope + t5")
+    assert encoding is Composed
+    assert [part.__name__ for part, _ in arguments["parts"]] == ["RoPE", "T5"]
+
+
+def test_a_composed_encoding_does_what_each_part_does():
+    entry = {"name": "composed", "parts": ["learned", "rope", {"name": "t5", "buckets": 8}, "alibi"]}
+    composed = noisy(LayerEncodings(config(position_encoding=entry))[0])
+    learned, rope, t5, alibi = composed.parts
+    states = torch.randn(2, 6, 16)
+    torch.testing.assert_close(composed.embed(states, IDS), learned.embed(states, IDS))
+    query, key = torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 8)
+    for ours, theirs in zip(composed.rotate(query, key, IDS), rope.rotate(query, key, IDS), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    pairs = positions(IDS).pairs()
+    torch.testing.assert_close(composed.pair_bias(pairs), t5.pair_bias(pairs) + alibi.pair_bias(pairs))
+    assert composed.has_table
+    assert not composed.relative
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("rope+", "Unknown position encoding ''"),
+        ("rope+alibbi", "Unknown position encoding 'alibbi'. Did you mean 'alibi'?"),
+        ({"name": "composed", "parts": ["rope"]}, "needs at least two parts, not 1"),
+        ({"name": "composed"}, "needs at least two parts, not 0"),
+        ({"name": "rope+alibi", "form": "causal"}, "takes no arguments; give them as"),
+        ({"name": "composed", "parts": ["rope", {"name": "t5", "bukkets": 4}]}, "T5 has no argument 'bukkets'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_composed_is_refused(entry, text):
+    with pytest.raises(StrictDataclassError) as caught:
+        config(position_encoding=entry)
+    assert text in str(caught.value)
+
+
+# Another encoding for a trained model.
+
+
+def test_a_trained_model_may_drop_or_exchange_its_encoding(tmp_path):
+    trained = build("transformer-t5", "Model")
+    trained.save_pretrained(tmp_path)
+    dropped = PositionTransformerModel.from_pretrained(tmp_path, position_encoding="none")
+    expected = build("transformer-none", "Model")
+    expected.load_state_dict(
+        {name: value for name, value in trained.state_dict().items() if not name.startswith("encodings.")}
+    )
+    torch.testing.assert_close(dropped(tokens()).last_hidden_state, expected(tokens()).last_hidden_state)
+    # Its tables have other shapes; none is taken by mistake.
+    exchanged = PositionTransformerModel.from_pretrained(tmp_path, position_encoding="learned")
+    assert exchanged.encodings[0].table.weight.shape == (32, 16)
+    torch.testing.assert_close(
+        exchanged.layers[0].attention.qkv_proj.weight, trained.layers[0].attention.qkv_proj.weight
+    )
+
+
+def test_a_trained_model_may_change_its_rope_scaling(tmp_path):
+    build("transformer-rope", "Model").save_pretrained(tmp_path)
+    scaled = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+    model = PositionTransformerModel.from_pretrained(tmp_path, rope_parameters=scaled)
+    far = model(tokens(), position_ids=4 * torch.arange(7)[None]).last_hidden_state
+    near = PositionTransformerModel.from_pretrained(tmp_path)(tokens()).last_hidden_state
+    torch.testing.assert_close(far, near, **CLOSE)

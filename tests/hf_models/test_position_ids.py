@@ -4,10 +4,12 @@ from itertools import combinations
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_models.position_ids import consecutive_ids, draw_position_ids, resolve_position_ids
+from hf_models.position_encoding import Positions
+from hf_models.position_ids import abacus_ids, consecutive_ids, draw_position_ids, resolve_position_ids
 from tests.hf_models.model_cases import build, config_of, pad, ragged, tokens
 
 
@@ -17,7 +19,10 @@ SCHEMES = ("random_offset", "randomized")
 def resolve(position_ids=None, mask=None, batch=2, new=3, past=0, training=False, **options):
     """Ids of a forward pass with `new` tokens after `past` cached ones."""
     states = torch.zeros(batch, new, 16)
-    return resolve_position_ids(config_of("transformer-rope", **options), position_ids, mask, states, past, training)
+    config = config_of("transformer-rope", **options)
+    ids, distances = resolve_position_ids(config, position_ids, mask, states, past, training)
+    assert distances is None
+    return ids
 
 
 def test_consecutive_ids_count_real_tokens_alone():
@@ -32,7 +37,7 @@ def test_a_mask_of_pairs_says_nothing_about_padding():
 
 @settings(max_examples=50, deadline=None)
 @given(
-    scheme=st.sampled_from(SCHEMES),
+    scheme=st.sampled_from([*SCHEMES, "randomized_distances"]),
     batch=st.integers(1, 4),
     size=st.integers(1, 40),
     data=st.data(),
@@ -194,3 +199,149 @@ def test_a_cached_call_with_all_ids_equals_the_recomputed_one(case):
     first = model(input_ids[:, :4], attention_mask=mask[:, :4], position_ids=ids[:, :4])
     rest = model(input_ids[:, 4:], attention_mask=mask, position_ids=ids, past_key_values=first.past_key_values).logits
     torch.testing.assert_close(rest[mask[:, 4:].bool()], expected[mask[:, 4:].bool()], rtol=1e-4, atol=1e-5)
+
+
+# Random distances.
+
+
+DISTANCES: dict = {"position_ids_scheme": "randomized_distances", "eval_position_ids_scheme": "randomized_distances"}
+
+
+def test_a_drawn_distance_keeps_its_sign_and_zero_stays_zero():
+    drawn = torch.tensor([[2, 5, 6, 9], [0, 1, 2, 3]])
+    ids = torch.arange(4)[None]
+    at = Positions(ids[:, 2:], ids, num_heads=1, scaling=1.0, drawn=drawn)
+    assert at.distances()[0, 0].tolist() == [[6, 5, 0, -5], [9, 6, 5, 0]]
+    assert at.distances()[1, 0].tolist() == [[2, 1, 0, -1], [3, 2, 1, 0]]
+
+
+@pytest.mark.parametrize("suffix", ["", "-bidirectional"])
+@pytest.mark.parametrize("encoding", ["alibi", "t5"])
+def test_drawn_distances_stretch_a_relative_encoding(encoding, suffix):
+    model = build(f"transformer-{encoding}{suffix}", "Model", **DISTANCES)
+    same = model(tokens(), position_ids=torch.arange(7)[None]).last_hidden_state
+    plain = build(f"transformer-{encoding}{suffix}", "Model")
+    torch.testing.assert_close(same, plain(tokens()).last_hidden_state)
+    # Distances that are drawn as every third number are those of tokens three apart.
+    stretched = model(tokens(), position_ids=3 * torch.arange(7)[None]).last_hidden_state
+    torch.testing.assert_close(stretched, plain(tokens(), position_ids=3 * torch.arange(7)[None]).last_hidden_state)
+    uneven = model(tokens(), position_ids=torch.tensor([[0, 1, 8, 9, 10, 20, 30]])).last_hidden_state
+    assert not torch.allclose(uneven, same, atol=1e-3)
+
+
+def test_distances_are_drawn_in_training_per_row_and_asked_for_in_evaluation():
+    model = build("transformer-t5", "Model", **DISTANCES)
+    with pytest.raises(ValueError, match="'randomized_distances': pass position_ids for all 7 tokens"):
+        model(tokens())
+    model.train()
+    states = model(tokens()[:1].expand(4, -1)).last_hidden_state
+    assert len({tuple(row) for row in states[:, -1].tolist()}) == 4
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_drawn_distances_hold_with_padding_and_a_cache(implementation):
+    model = build("transformer-alibi", "Model", **DISTANCES, attn_implementation=implementation)
+    sequences = ragged()
+    input_ids, mask = pad(sequences, "left")
+    drawn = draw_position_ids("randomized_distances", 3, 7, 32)
+    whole = model(input_ids, attention_mask=mask, position_ids=drawn).last_hidden_state
+    for row, sequence in enumerate(sequences):
+        alone = model(sequence[None], position_ids=drawn[row : row + 1, : len(sequence)]).last_hidden_state[0]
+        torch.testing.assert_close(whole[row, -len(sequence) :], alone, rtol=1e-4, atol=1e-5)
+    first = model(input_ids[:, :4], attention_mask=mask[:, :4], position_ids=drawn[:, :4])
+    rest = model(
+        input_ids[:, 4:], attention_mask=mask, position_ids=drawn, past_key_values=first.past_key_values
+    ).last_hidden_state
+    kept = mask[:, 4:].bool()
+    torch.testing.assert_close(rest[kept], whole[:, 4:][kept], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["rope", "learned", "sinusoidal", "fire"])
+def test_encodings_that_read_ids_refuse_drawn_distances(encoding):
+    with pytest.raises(StrictDataclassError, match="reads ids, not distances alone; take the scheme 'randomized'"):
+        config_of("transformer-none", position_encoding=encoding, **DISTANCES)
+
+
+def test_generation_draws_distances_for_the_final_length():
+    model = build("transformer-alibi", **DISTANCES)
+    drawn = draw_position_ids("randomized_distances", 1, 12, 32)
+    cached = model.generate(tokens(1), position_ids=drawn, max_new_tokens=5, do_sample=False)
+    recomputed = model.generate(tokens(1), position_ids=drawn, max_new_tokens=5, do_sample=False, use_cache=False)
+    assert torch.equal(cached, recomputed)
+    assert model.generate(tokens(1), max_new_tokens=5, do_sample=False).shape == (1, 12)
+
+
+# Abacus and supplied ids.
+
+
+DIGITS = [3, 4, 5, 6]
+ABACUS: dict = {
+    "position_encoding": "learned",
+    "position_ids_scheme": "abacus",
+    "eval_position_ids_scheme": "abacus",
+    "abacus_tokens": DIGITS,
+    "abacus_offset": 10,
+}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.lists(st.integers(3, 9), min_size=8, max_size=8), min_size=1, max_size=3), shift=st.integers(0, 9)
+)
+def test_abacus_counts_within_runs_of_digits(rows, shift):
+    expected = []
+    for row in rows:
+        count, ids = 0, []
+        for token in row:
+            count = count + 1 if token in DIGITS else 0
+            ids.append(count + shift if count else 0)
+        expected.append(ids)
+    offsets = torch.full((len(rows), 1), shift)
+    assert abacus_ids(torch.tensor(rows), DIGITS, offsets).tolist() == expected
+
+
+def test_abacus_ids_are_shifted_in_training_alone():
+    model = build("transformer-learned", "Model", **ABACUS)
+    input_ids = torch.tensor([[3, 5, 9, 4, 4, 4, 10]])
+    expected = model(input_ids, position_ids=torch.tensor([[1, 2, 0, 1, 2, 3, 0]])).last_hidden_state
+    torch.testing.assert_close(model(input_ids).last_hidden_state, expected)
+    states = model.train()(input_ids.expand(20, -1)).last_hidden_state
+    assert 3 <= len({tuple(row) for row in states[:, 0].tolist()}) <= 10
+
+
+def test_abacus_ids_are_those_of_the_whole_input_in_generation():
+    model = build("transformer-learned", **ABACUS)
+    prompts = torch.tensor([[9, 3, 5, 9, 4, 4, 4], [3, 3, 3, 3, 3, 3, 3]])
+    cached = model.generate(prompts, max_new_tokens=6, do_sample=False)
+    recomputed = model.generate(prompts, max_new_tokens=6, do_sample=False, use_cache=False)
+    assert torch.equal(cached, recomputed)
+    first = model(prompts[:, :4])
+    with pytest.raises(ValueError, match="'abacus': pass position_ids for all 7 tokens, cached ones included"):
+        model(prompts[:, 4:], past_key_values=first.past_key_values)
+
+
+def test_abacus_without_its_tokens_is_refused():
+    with pytest.raises(StrictDataclassError, match="needs abacus_tokens: the ids of the digits"):
+        config_of("transformer-learned", position_ids_scheme="abacus")
+
+
+def test_supplied_ids_are_never_guessed():
+    model = build("transformer-learned", "Model", eval_position_ids_scheme="supplied")
+    with pytest.raises(ValueError, match="'supplied': pass position_ids for all 7 tokens"):
+        model(tokens())
+    coupled = torch.tensor([[3, 2, 1, 0, 3, 2, 1]])
+    expected = build("transformer-learned", "Model")(tokens(), position_ids=coupled).last_hidden_state
+    torch.testing.assert_close(model(tokens(), position_ids=coupled).last_hidden_state, expected)
+
+
+def test_supplied_ids_reach_every_step_of_generation():
+    model = build("transformer-learned", eval_position_ids_scheme="supplied")
+    with pytest.raises(ValueError, match="'supplied': pass position_ids for all tokens, those to come included"):
+        model.generate(tokens(1), max_new_tokens=5)
+    coupled = torch.tensor([[3, 2, 1, 0, 3, 2, 1, 0, 5, 4, 5, 6]])
+    cached = model.generate(tokens(1), position_ids=coupled, max_new_tokens=5, do_sample=False)
+    sequence = tokens(1)
+    for end in range(7, 12):
+        logits = model(sequence, position_ids=coupled[:, :end]).logits[:, -1]
+        sequence = torch.cat([sequence, logits.argmax(-1, keepdim=True)], dim=1)
+    assert torch.equal(cached, sequence[:, : cached.shape[1]])

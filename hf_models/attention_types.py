@@ -1,0 +1,18 @@
+"""The registry that configurations name attention mechanisms by.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from .attention import Attention, SlidingAttention
+from .entries import parse_entry
+
+
+ATTENTION_TYPES: dict[str, type[Attention]] = {
+    "full": Attention,
+    "sliding": SlidingAttention,
+}
+
+
+def parse_attention_type(entry: str | dict) -> tuple[type[Attention], dict]:
+    """Class and arguments of a configuration's entry; ValueError names what is wrong."""
+    return parse_entry(entry, ATTENTION_TYPES, "attention type")

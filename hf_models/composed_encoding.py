@@ -1,0 +1,99 @@
+"""Several position encodings at once: "rope+fox".
+
+B batch   Tq query positions   Tk key positions   H heads   E trace width
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .position_encoding import PositionEncoding
+
+
+class Composed(PositionEncoding):
+    """The encodings of `parts` together: embeddings and turns in their order, biases and values summed."""
+
+    def __init__(self, config, parts: list):
+        super().__init__(config)
+        self.parts: Any = nn.ModuleList(part(config, **arguments) for part, arguments in parts)
+        self.has_table = any(part.has_table for part in self.parts)
+        self.relative = all(part.relative for part in self.parts)
+        self.scalar = all(part.scalar for part in self.parts)
+        self.eager_only = any(part.eager_only for part in self.parts)
+        self.sees = any(part.sees for part in self.parts)
+        self.trace_width = sum(part.trace_width for part in self.parts)
+
+    @classmethod
+    def check(cls, config, parts=(), **arguments):
+        """Two parts or more, of which at most one makes the scores by itself; each is checked alone."""
+        super().check(config, **arguments)
+        if len(parts) < 2:
+            raise ValueError(f"A composed encoding needs at least two parts, not {len(parts)}.")
+        for part, part_arguments in parts:
+            part.check(config, **part_arguments)
+        own = [part.__name__ for part, _ in parts if part.scores is not PositionEncoding.scores]
+        if len(own) > 1:
+            raise ValueError(f"{' and '.join(own)} each make the scores by themselves and cannot be composed.")
+
+    @property
+    def sees_direction(self) -> bool:
+        """Whether any part does."""
+        return any(part.sees_direction for part in self.parts)
+
+    @property
+    def prefix_stable(self) -> bool:
+        """Whether all parts are."""
+        return all(part.prefix_stable for part in self.parts)
+
+    def embed(self, states, ids, step=0):
+        """Adds what each part adds."""
+        for part in self.parts:
+            states = part.embed(states, ids, step)
+        return states
+
+    def rotate(self, query, key, ids):
+        """Turns by each part."""
+        for part in self.parts:
+            query, key = part.rotate(query, key, ids)
+        return query, key
+
+    def trace(self, states):
+        """The traces of all parts side by side."""
+        traces = [trace for part in self.parts if (trace := part.trace(states)) is not None]
+        return torch.cat(traces, dim=-1) if traces else None
+
+    def _each(self, at):
+        """Each part, and the positions with the traces of its own."""
+        widths = [part.trace_width for part in self.parts]
+        if at.traces is None:
+            return [(part, at) for part in self.parts]
+        traces = at.traces.split(widths, dim=-1)
+        return [(part, at.with_traces(own)) for part, own in zip(self.parts, traces, strict=True)]
+
+    def pair_bias(self, pairs):
+        """The sum of the parts' biases."""
+        return total([part.pair_bias(pairs) for part in self.parts])
+
+    def bias(self, query, key, at):
+        """The sum of the parts' biases."""
+        return total([part.bias(query, key, own) for part, own in self._each(at)])
+
+    def scores(self, query, key, bias, at):
+        """Those of the part that makes them by itself, else the usual ones."""
+        for part, own in self._each(at):
+            if type(part).scores is not PositionEncoding.scores:
+                return part.scores(query, key, bias, own)
+        return super().scores(query, key, bias, at)
+
+    def values(self, weights, at):
+        """The sum of the parts' values."""
+        return total([part.values(weights, own) for part, own in self._each(at)])
+
+
+def total(terms: list[Tensor | None]) -> Tensor | None:
+    """The sum of the terms that are not None; None where all are."""
+    given = [term for term in terms if term is not None]
+    return sum(given[1:], given[0]) if given else None

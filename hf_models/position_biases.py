@@ -1,0 +1,146 @@
+"""Encodings that add to the scores what head, query id and key id alone say.
+
+Tq query positions   Tk key positions   H heads
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from .entries import check_choice
+from .position_encoding import PositionEncoding
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """ALiBi's slopes: 2 ** (-8h / H), and for other than a power of two every second one of the next power's."""
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    return slopes + [2 ** (-8 * (head + 0.5) / power) for head in range(heads - power)]
+
+
+class ALiBi(PositionEncoding):
+    """A penalty linear in the distance, with a fixed slope per head.
+
+    Press et al. 2022, https://arxiv.org/abs/2108.12409.
+
+    Args:
+        form: "causal", the paper's, for causal models; "symmetric", minus slope times the absolute distance, blind to
+            direction; "directional", the same with half a step given back to the past (as in Ruoss et al. 2023).
+            By default "causal" when the model is causal and "directional" when it is not.
+    """
+
+    forms = ("causal", "symmetric", "directional")
+    scalar = True
+
+    def __init__(self, config, form: str | None = None):
+        super().__init__(config)
+        self.form = form or ("causal" if config.is_causal else "directional")
+        self.slopes = alibi_slopes(config.num_attention_heads)
+
+    @property
+    def sees_direction(self):
+        """Not in the symmetric form."""
+        return self.form != "symmetric"
+
+    @classmethod
+    def check(cls, config, form=None, **arguments):
+        """The form exists, and the causal one is used with a causal mask only."""
+        super().check(config, **arguments)
+        if form is not None:
+            check_choice(cls, "form", form, cls.forms)
+        if form == "causal" and not config.is_causal:
+            raise ValueError("ALiBi's causal form needs a causal model; take 'symmetric' or 'directional'.")
+
+    def pair_bias(self, pairs):
+        """Minus slope times distance."""
+        distances = pairs.distances().float()
+        slopes = torch.tensor(self.slopes, device=distances.device)[pairs.heads]
+        penalty = distances if self.form == "causal" else distances.abs()
+        if self.form == "directional":
+            penalty = penalty - 0.5 * (distances > 0)
+        return -slopes * penalty
+
+
+class T5(PositionEncoding):
+    """A learned bias per head and bucket of distances.
+
+    Half of a direction's buckets hold one distance each, the others grow logarithmically up to `max_distance`; beyond,
+    the last one. Causal models spend all buckets on the past, bidirectional ones half on each side.
+
+    Raffel et al. 2020, https://arxiv.org/abs/1910.10683.
+    """
+
+    scalar = True
+
+    def __init__(self, config, buckets: int = 32, max_distance: int = 128):
+        super().__init__(config)
+        self.is_causal = config.is_causal
+        self.side = buckets if config.is_causal else buckets // 2  # buckets of one direction
+        self.max_distance = max_distance
+        self.table = nn.Embedding(buckets, config.num_attention_heads)
+
+    @classmethod
+    def check(cls, config, buckets=32, max_distance=128, **arguments):
+        """Each direction needs single and logarithmic buckets, and distances for the latter."""
+        super().check(config, **arguments)
+        side = buckets if config.is_causal else buckets // 2
+        if side < 2 or max_distance <= side // 2:
+            raise ValueError(f"T5 cannot lay {buckets} buckets over distances up to {max_distance}.")
+
+    def bucket(self, distances: Tensor) -> Tensor:
+        """Bucket of each signed distance (key to query), of the same shape."""
+        distances = distances.clamp(min=0) if self.is_causal else distances
+        single = self.side // 2
+        size = distances.abs()
+        growth = torch.log(size.clamp(min=1) / single) / math.log(self.max_distance / single)
+        logarithmic = (single + (growth * (self.side - single)).long()).clamp(max=self.side - 1)
+        return torch.where(size < single, size, logarithmic) + self.side * (distances < 0)
+
+    def pair_bias(self, pairs):
+        """The bucket's bias; it is not scaled by 1 / sqrt(K)."""
+        return self.table.weight[self.bucket(pairs.distances()), pairs.heads]
+
+
+class FIRE(PositionEncoding):
+    """A small network of the distance, relative to the query's position.
+
+    With psi(x) = log(|c| x + 1), its input is psi(i - j) / psi(max(i, threshold)). The paper is causal; here the
+    denominator takes max(i, j, threshold), which is the same under a causal mask, and the numerator keeps the sign of
+    i - j, so that a bidirectional model tells left from right.
+
+    Li et al. 2024, https://arxiv.org/abs/2310.04418.
+    """
+
+    relative = False
+    distances_only = False
+
+    def __init__(self, config, width: int = 32, threshold: int = 512):
+        super().__init__(config)
+        self.network = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, config.num_attention_heads))
+        self.scale = nn.Parameter(torch.empty(()))  # c
+        self.threshold_factor = nn.Parameter(torch.empty(()))
+        self.threshold = threshold
+
+    @torch.no_grad()
+    def initialise(self):
+        """c begins at 0.1 and the threshold at the one configured."""
+        init.constant_(self.scale, 0.1)
+        init.ones_(self.threshold_factor)
+
+    def psi(self, distances: Tensor) -> Tensor:
+        """log(|c| x + 1)."""
+        return torch.log(self.scale.abs() * distances + 1)
+
+    def pair_bias(self, pairs):
+        """The network's output for the pair's head."""
+        distances = pairs.distances().float()
+        farthest = torch.maximum(pairs.query_ids, pairs.key_ids)
+        farthest = torch.maximum(farthest, (self.threshold_factor * self.threshold).abs())
+        relative = distances.sign() * self.psi(distances.abs()) / self.psi(farthest).clamp(min=1e-6)
+        first, activation, last = self.network
+        hidden = activation(first(relative[..., None].to(first.weight.dtype)))  # [..., width]
+        return torch.einsum("...w,...w->...", hidden, last.weight[pairs.heads]) + last.bias[pairs.heads]

@@ -1,0 +1,79 @@
+"""Encodings that are added to the states: a learned vector per position, sinusoids, the coordinate of a step.
+
+T positions   D model width
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .position_encoding import PositionEncoding
+
+
+class Learned(PositionEncoding):
+    """A learned vector per position; it ends with its table.
+
+    Gehring et al. 2017, https://arxiv.org/abs/1705.03122.
+    """
+
+    has_table = True
+    relative = False
+    distances_only = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.table = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+
+    def embed(self, states, ids, step=0):
+        """Adds the vectors once, before the first layer or step."""
+        return states if step else states + self.table(ids)
+
+
+def sinusoids(ids: Tensor, width: int, base: float = 10000.0) -> Tensor:
+    """Interleaved sines and cosines of `ids * base ** (-2m / width)` `[..., width]`.
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762: channel 2m is the sine, 2m + 1 the cosine.
+    """
+    frequencies = base ** (-torch.arange(0, width, 2, dtype=torch.float32, device=ids.device) / width)
+    angles = ids[..., None].float() * frequencies  # [..., width / 2]
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+class Sinusoidal(PositionEncoding):
+    """Fixed sines and cosines, in the paper's interleaved form.
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
+    """
+
+    relative = False
+    distances_only = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.width = config.hidden_size
+
+    @classmethod
+    def check(cls, config, **arguments):
+        """Sines and cosines come in pairs."""
+        super().check(config, **arguments)
+        if config.hidden_size % 2:
+            raise ValueError(f"{cls.__name__} needs an even hidden_size, not {config.hidden_size}.")
+
+    def embed(self, states, ids, step=0):
+        """Adds the sinusoids once, before the first layer or step."""
+        return states if step else states + sinusoids(ids, self.width).to(states.dtype)
+
+
+class Coordinate(Sinusoidal):
+    """Position and step, both as sinusoids, added before every step; steps count from 1.
+
+    Dehghani et al. 2019, https://arxiv.org/abs/1807.03819.
+    """
+
+    recurrent_only = True
+
+    def embed(self, states, ids, step=0):
+        """Adds the coordinate of (position, step)."""
+        time = sinusoids(ids.new_tensor([step + 1]), self.width)
+        return states + (sinusoids(ids, self.width) + time).to(states.dtype)

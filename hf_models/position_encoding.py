@@ -1,0 +1,185 @@
+"""The position-encoding contract: the hooks that attention calls, and what they are told.
+
+    embed       adds to the states that enter the first layer (or, in a recurrent model, every step)
+    rotate      turns queries and keys of the new tokens
+    trace       what each token leaves in the cache, as extra channels of its key
+    pair_bias   added to the scores: a function of head, query id and key id alone
+    bias        added to the scores: a function of the states too
+    scores      the scores themselves
+    values      added to the output: a function of the attention weights
+
+B batch   T positions   Tq query positions   Tk key positions   H heads   K head width   D model width   E trace width
+Ids may have a first dimension of 1 when all rows of a batch share them.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from .entries import check_arguments
+
+
+@dataclass
+class Pairs:
+    """Pairs of a query and a key, in any arrangement: all fields but `drawn` broadcast against each other.
+
+    Attributes:
+        rows: index of the pair's sequence in the batch.
+        heads: index of its head.
+        query_ids: position id of the query.
+        key_ids: position id of the key.
+        drawn: what a distance counts as, where distances are drawn at random `[B, S]`.
+    """
+
+    rows: Tensor
+    heads: Tensor
+    query_ids: Tensor
+    key_ids: Tensor
+    drawn: Tensor | None = None
+
+    def distances(self) -> Tensor:
+        """Signed distance from key to query, positive in the past."""
+        distances = self.query_ids - self.key_ids
+        if self.drawn is None:
+            return distances
+        return distances.sign() * self.drawn[self.rows, distances.abs().clamp(max=self.drawn.shape[1] - 1)]
+
+
+@dataclass
+class Positions:
+    """Where the tokens of a forward pass stand, and what they see: shared by the layers of one attention type.
+
+    Attributes:
+        query_ids: position ids of the tokens that are computed now `[B, Tq]`.
+        key_ids: position ids of all tokens they may attend to, cached ones first `[B, Tk]`.
+        num_heads: H.
+        scaling: factor on the product of query and key, 1 / sqrt(K).
+        first_query: index of the first query among the keys.
+        is_causal: whether queries see their past alone.
+        real: which keys are no padding `[B, Tk]`, or None where all are real.
+        visible: which keys each query sees `[B, 1, Tq, Tk]`, or None where nothing asked for it.
+        drawn: what a distance counts as, where distances are drawn at random `[B, S]`.
+        traces: what the encoding left for each key `[B, H, Tk, E]`, or None.
+    """
+
+    query_ids: Tensor
+    key_ids: Tensor
+    num_heads: int
+    scaling: float
+    first_query: int = 0
+    is_causal: bool = True
+    real: Tensor | None = None
+    visible: Tensor | None = None
+    drawn: Tensor | None = None
+    traces: Tensor | None = None
+
+    def distances(self) -> Tensor:
+        """Signed distance from key to query, positive in the past `[B, 1, Tq, Tk]`."""
+        return self.pairs().distances()
+
+    def pairs(self) -> Pairs:
+        """Every pair of a query and a key, to broadcast as `[B, H, Tq, Tk]`."""
+        device = self.query_ids.device
+        rows = torch.arange(len(self.query_ids) if self.drawn is None else len(self.drawn), device=device)
+        return Pairs(
+            rows=rows[:, None, None, None],
+            heads=torch.arange(self.num_heads, device=device)[None, :, None, None],
+            query_ids=self.query_ids[:, None, :, None],
+            key_ids=self.key_ids[:, None, None, :],
+            drawn=self.drawn,
+        )
+
+    def with_traces(self, traces: Tensor | None) -> "Positions":
+        """The same positions with other traces."""
+        return replace(self, traces=traces)
+
+
+class PositionEncoding(nn.Module):
+    """No position encoding, and the base of all others.
+
+    A causal model still sees the order through its mask; a bidirectional one is blind to it.
+
+    Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466.
+    """
+
+    has_table = False  # position ids must stay below max_position_embeddings
+    recurrent_only = False  # needs the step of a model that is recurrent in depth
+    causal_only = False  # has no bidirectional form
+    relative = True  # shifting all ids by the same number changes nothing
+    distances_only = True  # ids act through `distances()` alone, so that distances may be drawn at random
+    scalar = False  # pair_bias is arithmetic on single numbers, which FlexAttention can inline as it goes
+    eager_only = False  # overrides scores or values, which no fused kernel computes
+    sees = False  # reads `visible`
+    trace_width = 0  # E
+
+    def __init__(self, config):
+        super().__init__()
+
+    @classmethod
+    def check(cls, config, **arguments):
+        """Raises ValueError where the encoding does not fit the configuration or has no such argument."""
+        check_arguments(cls, arguments)
+        if cls.recurrent_only and not hasattr(config, "num_steps"):
+            raise ValueError(f"{cls.__name__} needs a model that is recurrent in depth, not {config.model_type!r}.")
+        if cls.causal_only and not config.is_causal:
+            raise ValueError(f"{cls.__name__} has no bidirectional form; it needs is_causal=True.")
+        schemes = (config.position_ids_scheme, config.eval_position_ids_scheme)
+        if "randomized_distances" in schemes and not cls.distances_only:
+            raise ValueError(f"{cls.__name__} reads ids, not distances alone; take the scheme 'randomized'.")
+
+    @property
+    def sees_direction(self) -> bool:
+        """Whether a bidirectional model with this encoding can tell left from right."""
+        return type(self) is not PositionEncoding
+
+    @property
+    def prefix_stable(self) -> bool:
+        """Whether later tokens leave what is computed of earlier ones as it is, under a causal mask."""
+        return True
+
+    def initialise(self):
+        """Sets the encoding's own parameters; modules inside it begin as everywhere in the model."""
+
+    def embed(self, states: Tensor, ids: Tensor, step: int = 0) -> Tensor:
+        """States with what the encoding adds to them `[B, T, D]`; `step` is the depth of a recurrent model, from 0."""
+        return states
+
+    def rotate(self, query: Tensor, key: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the new tokens, turned by their ids `[B, H, T, K]`."""
+        return query, key
+
+    def trace(self, states: Tensor) -> Tensor | None:
+        """What each new token leaves in the cache, to be read from `at.traces` by later ones `[B, H, T, E]`.
+
+        It says what a token *is*, never a running state: sums and products are taken over all traces when read.
+        """
+        return None
+
+    def pair_bias(self, pairs: Pairs) -> Tensor | None:
+        """What is added to the score of each pair, after the scaling by 1 / sqrt(K), in the shape of the pairs.
+
+        Computed once per forward pass for all layers that share the encoding.
+        """
+        return None
+
+    def bias(self, query: Tensor, key: Tensor, at: Positions) -> Tensor | None:
+        """What is added to the scores of one layer, after the scaling by 1 / sqrt(K) `[B, H, Tq, Tk]`.
+
+        Args:
+            query: as turned by `rotate` `[B, H, Tq, K]`.
+            key: of all tokens, cached ones first `[B, H, Tk, K]`.
+            at: where they stand.
+        """
+        return None
+
+    def scores(self, query: Tensor, key: Tensor, bias: Tensor | None, at: Positions) -> Tensor:
+        """The scores, biases included and nothing masked `[B, H, Tq, Tk]`."""
+        scores = torch.einsum("bhqk,bhsk->bhqs", query, key) * at.scaling
+        return scores if bias is None else scores + bias
+
+    def values(self, weights: Tensor, at: Positions) -> Tensor | None:
+        """What is added to each head's output `[B, H, Tq, K]`; weights are `[B, H, Tq, Tk]`."""
+        return None
