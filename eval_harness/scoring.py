@@ -24,7 +24,7 @@ from eval_harness.protocol import TestLengths, is_enumerable
 from eval_harness.statistics import threshold, wilson
 from eval_harness.tasks import Sample, Task
 from eval_harness.tasks.task import derive_rng
-from hf_models.position_ids import draw_position_ids
+from hf_models.position_ids import RANDOM_SCHEMES, draw_position_ids
 
 
 TEST_SEED = 0  # test examples are the same for all models
@@ -103,7 +103,7 @@ class Scorer:
             )
 
     def _random_ids(self) -> bool:
-        return getattr(self.model.config, "eval_position_ids_scheme", "consecutive") != "consecutive"
+        return getattr(self.model.config, "eval_position_ids_scheme", "consecutive") in RANDOM_SCHEMES
 
     def _score_sample(self, sample: Sample, length: int):
         encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.bos)

@@ -17,7 +17,7 @@ from eval_harness.data import TrainingBatches
 from eval_harness.encoding import Vocabulary, build_tokenizer, get_format
 from eval_harness.environment import describe_environment
 from eval_harness.errors import HarnessError
-from eval_harness.models import SizedModel, build_model, size_model
+from eval_harness.models import SizedModel, build_model, get_architecture, size_model
 from eval_harness.results import RUN, read_json, write_json
 from eval_harness.specification import TrainingRun
 
@@ -185,15 +185,19 @@ def size_for(run: TrainingRun) -> SizedModel:
     """The run's model at its budget, with a vocabulary and tables as its task and format need them."""
     task = run.make_task()
     vocabulary = Vocabulary(task)
-    longest = longest_tokens(run)
     given = {
         "vocab_size": vocabulary.size,
         "pad_token_id": vocabulary.pad_id,
         "bos_token_id": vocabulary.bos_id,
         "eos_token_id": vocabulary.eos_id,
     }
-    if run.model != "lstm":
-        given["max_position_embeddings"] = longest
+    names = {each.name for each in fields(get_architecture(run.model).config_class)}
+    if "max_position_embeddings" in names:
+        given["max_position_embeddings"] = longest_tokens(run)
+    if "abacus" in (run.config.get("position_ids_scheme"), run.config.get("eval_position_ids_scheme")):
+        given["abacus_tokens"] = [
+            place for place, token in enumerate(vocabulary.tokens) if token in tuple("0123456789")
+        ]
     sized = size_model(run.model, run.budget, **(given | run.config))
     if get_format(run.format).needs_causal and not sized.config.is_causal:
         raise HarnessError(f"The {run.format} format needs a causal model: a bidirectional one would see the answer.")
@@ -202,6 +206,11 @@ def size_for(run: TrainingRun) -> SizedModel:
 
 
 def _check_positions(run: TrainingRun, config) -> None:
+    schemes = [getattr(config, f"{stage}position_ids_scheme", None) for stage in ("", "eval_")]
+    if "supplied" in schemes:
+        raise HarnessError("The position ids scheme 'supplied' needs ids with every batch; no task gives them.")
+    if "abacus" in schemes and not config.abacus_tokens:
+        raise HarnessError(f"The position ids scheme 'abacus' counts digits; task {run.task!r} has none.")
     if not hasattr(config, "bounds_positions") or not config.bounds_positions(config.position_ids_scheme):
         return
     tokens = get_format(run.format).token_length(run.make_task(), run.train_length, bos=run.bos)

@@ -11,6 +11,9 @@ from transformers import (
 
 from .configuration_lstm import LSTMConfig
 from .configuration_position_transformer import PositionTransformerConfig
+from .configuration_rnn import RNNConfig
+from .configuration_stack_rnn import StackRNNConfig
+from .configuration_tape_rnn import TapeRNNConfig
 from .configuration_universal_transformer import UniversalTransformerConfig
 from .modeling_lstm import (
     LSTMForCausalLM,
@@ -25,6 +28,27 @@ from .modeling_position_transformer import (
     PositionTransformerForSequenceClassification,
     PositionTransformerForTokenClassification,
     PositionTransformerModel,
+)
+from .modeling_rnn import (
+    RNNForCausalLM,
+    RNNForMaskedLM,
+    RNNForSequenceClassification,
+    RNNForTokenClassification,
+    RNNModel,
+)
+from .modeling_stack_rnn import (
+    StackRNNForCausalLM,
+    StackRNNForMaskedLM,
+    StackRNNForSequenceClassification,
+    StackRNNForTokenClassification,
+    StackRNNModel,
+)
+from .modeling_tape_rnn import (
+    TapeRNNForCausalLM,
+    TapeRNNForMaskedLM,
+    TapeRNNForSequenceClassification,
+    TapeRNNForTokenClassification,
+    TapeRNNModel,
 )
 from .modeling_universal_transformer import (
     UniversalTransformerForCausalLM,
@@ -49,6 +73,27 @@ MODEL_CLASSES = {
         AutoModelForMaskedLM: PositionTransformerForMaskedLM,
         AutoModelForSequenceClassification: PositionTransformerForSequenceClassification,
         AutoModelForTokenClassification: PositionTransformerForTokenClassification,
+    },
+    RNNConfig: {
+        AutoModel: RNNModel,
+        AutoModelForCausalLM: RNNForCausalLM,
+        AutoModelForMaskedLM: RNNForMaskedLM,
+        AutoModelForSequenceClassification: RNNForSequenceClassification,
+        AutoModelForTokenClassification: RNNForTokenClassification,
+    },
+    StackRNNConfig: {
+        AutoModel: StackRNNModel,
+        AutoModelForCausalLM: StackRNNForCausalLM,
+        AutoModelForMaskedLM: StackRNNForMaskedLM,
+        AutoModelForSequenceClassification: StackRNNForSequenceClassification,
+        AutoModelForTokenClassification: StackRNNForTokenClassification,
+    },
+    TapeRNNConfig: {
+        AutoModel: TapeRNNModel,
+        AutoModelForCausalLM: TapeRNNForCausalLM,
+        AutoModelForMaskedLM: TapeRNNForMaskedLM,
+        AutoModelForSequenceClassification: TapeRNNForSequenceClassification,
+        AutoModelForTokenClassification: TapeRNNForTokenClassification,
     },
     UniversalTransformerConfig: {
         AutoModel: UniversalTransformerModel,

@@ -26,7 +26,9 @@ class Attention(nn.Module):
     num_key_value_groups = 1  # read by transformers' attention functions: every head has its own keys
     eager_only = False
     sees = False
+    dense_bias = True  # reads the pair bias and the mask of all pairs
     cache_layer_type = "full_attention"
+    projections = 3  # of the states: query, key and value
 
     def __init__(self, config, normalizer: str | dict = "softmax"):
         super().__init__()
@@ -34,7 +36,7 @@ class Attention(nn.Module):
         self.is_causal = config.is_causal
         self.head_dim = config.head_dim
         self.scaling = config.head_dim**-0.5
-        self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.qkv_proj = nn.Linear(config.hidden_size, self.projections * config.hidden_size, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         normalizer_class, arguments = parse_normalizer(normalizer)
         self.normalizer: Any = normalizer_class(config, **arguments)
@@ -76,8 +78,7 @@ class Attention(nn.Module):
             Outputs `[B, T, D]`, and the weights `[B, H, T, Tk]` where the implementation gives them.
         """
         batch, length, _ = states.shape
-        qkv = self.qkv_proj(states).view(batch, length, 3, -1, self.head_dim)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # [B, H, T, K]
+        query, key, value = self.project(states)
         query, key = encoding.rotate(query, key, at.query_ids)
         trace = encoding.trace(states)  # [B, H, T, E]
         if trace is not None:
@@ -95,6 +96,11 @@ class Attention(nn.Module):
             query = query * temperature.to(query.dtype)
         output, weights = self.attend(query, key, value, mask, bias, at, encoding, **kwargs)
         return self.o_proj(output.reshape(batch, length, -1)), weights
+
+    def project(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of the new tokens, each `[B, H, T, K]`."""
+        query, key, value = self.qkv_proj(states).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
+        return query, key, value
 
     def attend(self, query, key, value, mask, bias, at, encoding, **kwargs) -> tuple[Tensor, Tensor | None]:
         """Outputs `[B, Tq, H, K]` and, from eager attention, weights `[B, H, Tq, Tk]`."""

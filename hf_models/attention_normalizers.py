@@ -5,10 +5,13 @@ B batch   Tq query positions   Tk key positions   H heads   D model width
 SPDX-License-Identifier: Apache-2.0
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 
-from .entries import check_arguments, parse_entry
+from .entries import check_arguments, check_choice, parse_entry
 from .position_encoding import Positions
 
 
@@ -36,7 +39,10 @@ class Softmax(nn.Module):
         """Sets the normalizer's own parameters; modules inside it begin as everywhere in the model."""
 
     def temperature(self, states: Tensor, at: Positions) -> Tensor | None:
-        """Factor on the product of each query with the keys, not on what an encoding adds `[B, H, Tq, 1]`."""
+        """Factor on the product of each query with the keys, not on what an encoding adds `[B, H, Tq, 1]`.
+
+        An encoding's bias is made of the query as it is before the temperature, its scores of the query after it.
+        """
         return None
 
     def weights(self, scores: Tensor, visible: Tensor) -> Tensor:
@@ -50,7 +56,208 @@ class Softmax(nn.Module):
         return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=-1)
 
 
-NORMALIZERS: dict[str, type[Softmax]] = {"softmax": Softmax}
+class LogN(Softmax):
+    """Softmax of scores that grow with the log of the number of keys, which keeps attention sharp at any length.
+
+    The product of query and key is multiplied by log(n) / log(`length`), where n counts the keys that the query sees,
+    padding excluded: by one at the `length` of training.
+
+    Chiang and Cholak 2022, https://arxiv.org/abs/2202.12172.
+    """
+
+    sees = True
+
+    def __init__(self, config, length: int = 512):
+        super().__init__(config)
+        self.length = length
+
+    @classmethod
+    def check(cls, config, length=512, **arguments):
+        """Logs are taken relative to one above zero."""
+        super().check(config, **arguments)
+        if length < 2:
+            raise ValueError(f"{cls.__name__} needs a length of at least 2, not {length}.")
+
+    def temperature(self, states, at):
+        """log(n) / log(length)."""
+        return log_visible(at.visible) / math.log(self.length)
+
+
+class SSMax(Softmax):
+    """Scalable softmax: the product of query and key times log(n) and a learned number per head.
+
+    n counts the keys that the query sees, padding excluded; the paper's variant with a bias is left out.
+
+    Nakanishi 2025, https://arxiv.org/abs/2501.19399.
+    """
+
+    sees = True
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.scale = nn.Parameter(torch.empty(config.num_attention_heads))  # s
+
+    @torch.no_grad()
+    def initialise(self):
+        """s begins at the value of the paper's figures."""
+        init.constant_(self.scale, 0.43)
+
+    def temperature(self, states, at):
+        """s log(n)."""
+        return self.scale.float()[:, None, None] * log_visible(at.visible)
+
+
+class StickBreaking(Softmax):
+    """Each past key, from the nearest on, takes a share of what those nearer have left: sigmoid(score) of it.
+
+    As in the paper, a query does not attend to its own key, and what the last key leaves is given to none: weights sum
+    to less than one, and to zero where there is no past. A query's own key is the last one that it sees.
+
+    Tan et al. 2025, https://arxiv.org/abs/2410.17980.
+    """
+
+    causal_only = True
+    eager_only = True
+
+    def weights(self, scores, visible):
+        """exp(log sigmoid(s_j) + the sum of log(1 - sigmoid(s_l)) over the keys l between j and the query)."""
+        seen_from_here = visible.flip(-1).cumsum(-1).flip(-1)
+        past = visible & (seen_from_here > 1)
+        left = nn.functional.logsigmoid(-scores).masked_fill(~past, 0.0)
+        left = left.flip(-1).cumsum(-1).flip(-1)
+        nearer = nn.functional.pad(left[..., 1:], (0, 1))  # without the key's own
+        logs = nn.functional.logsigmoid(scores) + nearer
+        return logs.masked_fill(~past, -torch.inf).exp()
+
+
+class Entmax(Softmax):
+    """Alpha-entmax: a softmax that gives keys far below the best a weight of exactly zero.
+
+    Peters et al. 2019, https://arxiv.org/abs/1905.05702.
+
+    Args:
+        alpha: 1.5, or 2 for sparsemax: those with a threshold in closed form.
+    """
+
+    eager_only = True
+    alphas = (1.5, 2)
+
+    def __init__(self, config, alpha: float = 1.5):
+        super().__init__(config)
+        self.alpha = alpha
+
+    @classmethod
+    def check(cls, config, alpha=1.5, **arguments):
+        """The threshold has a closed form."""
+        super().check(config, **arguments)
+        check_choice(cls, "alpha", alpha, cls.alphas)
+
+    def weights(self, scores, visible):
+        """max((alpha - 1) s - threshold, 0) ** (1 / (alpha - 1)), which the threshold makes sum to one."""
+        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+        return sparsemax(scores) if self.alpha == 2 else entmax15(scores)
+
+
+class ASEntmax(Entmax):
+    """Alpha-entmax with an adaptive, scalable temperature: 1 + b log(n + 1) ** g.
+
+    n counts the keys that the query sees, padding excluded; b > 0 and g in (-`gamma_range`, `gamma_range`) are
+    functions of the query's state, per head. n + 1 is the authors' code: log(1) has no negative powers.
+
+    Vasylenko et al. 2025, https://arxiv.org/abs/2506.16640.
+
+    Args:
+        alpha: as in Entmax.
+        gamma_range: bound of g.
+        scaled_heads: how many heads, the last ones, have the temperature; by default all. With NAPE, where the first
+            heads have ALiBi, the authors scale the others alone.
+    """
+
+    sees = True
+
+    def __init__(self, config, alpha: float = 1.5, gamma_range: float = 2.0, scaled_heads: int | None = None):
+        super().__init__(config, alpha)
+        self.gamma_range = gamma_range
+        scaled_heads = config.num_attention_heads if scaled_heads is None else scaled_heads
+        self.fixed_heads = config.num_attention_heads - scaled_heads
+        self.beta = nn.Linear(config.hidden_size, scaled_heads, bias=False)
+        self.gamma = nn.Linear(config.hidden_size, scaled_heads, bias=False)
+
+    @classmethod
+    def check(cls, config, alpha=1.5, gamma_range=2.0, scaled_heads=None, **arguments):
+        """The heads exist and the range is one."""
+        super().check(config, alpha, **arguments)
+        if scaled_heads is not None and not 1 <= scaled_heads <= config.num_attention_heads:
+            raise ValueError(
+                f"scaled_heads must lie between 1 and num_attention_heads ({config.num_attention_heads}), "
+                f"not {scaled_heads}."
+            )
+        if gamma_range <= 0:
+            raise ValueError(f"{cls.__name__} needs a gamma_range above 0, not {gamma_range}.")
+
+    def temperature(self, states, at):
+        """1 + b log(n + 1) ** g on the scaled heads, 1 on the others."""
+        beta = nn.functional.softplus(self.beta(states).float()).mT[..., None]  # [B, scaled, Tq, 1]
+        gamma = self.gamma_range * self.gamma(states).float().tanh().mT[..., None]
+        scaled = 1 + beta * log_visible(at.visible, 1) ** gamma
+        fixed = scaled.new_ones(len(scaled), self.fixed_heads, *scaled.shape[2:])
+        return torch.cat([fixed, scaled], dim=1)
+
+
+def log_visible(visible: Tensor, more: int = 0) -> Tensor:
+    """log(n + more), where n counts the keys that each query sees, at least one `[B, 1, Tq, 1]`."""
+    return torch.log(visible.sum(-1, keepdim=True).clamp(min=1).float() + more)
+
+
+def sparsemax(scores: Tensor) -> Tensor:
+    """The point of the simplex nearest to the scores, along the last dimension.
+
+    Martins and Astudillo 2016, https://arxiv.org/abs/1602.02068.
+    """
+    scores = (scores - scores.detach().amax(-1, keepdim=True)).clamp(min=-1)  # that low, none gets any weight
+    with torch.no_grad():
+        ordered = scores.sort(-1, descending=True).values
+        ranks = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
+        size = (1 + ranks * ordered > ordered.cumsum(-1)).sum(-1, keepdim=True)
+        support = (scores >= ordered.gather(-1, size - 1)) & (scores > -1)
+    count = support.sum(-1, keepdim=True)
+    threshold = ((scores * support).sum(-1, keepdim=True) - 1) / count
+    return (scores - threshold).clamp(min=0) * support
+
+
+def entmax15(scores: Tensor) -> Tensor:
+    """Entmax with alpha 1.5, along the last dimension.
+
+    On a support of k scores x (halved) the threshold t solves sum (x - t)^2 = 1: with their mean m and their sum of
+    squared deviations v, t = m - sqrt((1 - v) / k). The support is the largest whose least score is above t.
+
+    Peters et al. 2019, https://arxiv.org/abs/1905.05702.
+    """
+    scores = ((scores - scores.detach().amax(-1, keepdim=True)) / 2).clamp(min=-1)  # that low, none gets any weight
+    with torch.no_grad():
+        ordered = scores.sort(-1, descending=True).values
+        ranks = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
+        mean = ordered.cumsum(-1) / ranks
+        spread = ordered.square().cumsum(-1) - ranks * mean.square()
+        thresholds = mean - ((1 - spread) / ranks).clamp(min=0).sqrt()
+        size = (ordered > thresholds).sum(-1, keepdim=True)
+        support = (scores >= ordered.gather(-1, size - 1)) & (scores > -1)
+    count = support.sum(-1, keepdim=True)
+    mean = (scores * support).sum(-1, keepdim=True) / count
+    spread = ((scores - mean).square() * support).sum(-1, keepdim=True)
+    # The exact root is at least 1 / k: rounding must not make it less, let alone the root of a negative number.
+    threshold = mean - ((1 - spread) / count).clamp(min=count.float() ** -2).sqrt()
+    return (scores - threshold).clamp(min=0).square() * support
+
+
+NORMALIZERS: dict[str, type[Softmax]] = {
+    "softmax": Softmax,
+    "log_n": LogN,
+    "ssmax": SSMax,
+    "stick_breaking": StickBreaking,
+    "entmax": Entmax,
+    "as_entmax": ASEntmax,
+}
 
 
 def parse_normalizer(entry: str | dict) -> tuple[type[Softmax], dict]:

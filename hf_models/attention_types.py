@@ -5,11 +5,14 @@ SPDX-License-Identifier: Apache-2.0
 
 from .attention import Attention, SlidingAttention
 from .entries import parse_entry
+from .lsh_attention import LSHAttention, SharedQueryKeyAttention
 
 
 ATTENTION_TYPES: dict[str, type[Attention]] = {
     "full": Attention,
     "sliding": SlidingAttention,
+    "shared_query_key": SharedQueryKeyAttention,
+    "lsh": LSHAttention,
 }
 
 

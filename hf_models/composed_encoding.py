@@ -97,3 +97,10 @@ def total(terms: list[Tensor | None]) -> Tensor | None:
     """The sum of the terms that are not None; None where all are."""
     given = [term for term in terms if term is not None]
     return sum(given[1:], given[0]) if given else None
+
+
+def single_encodings(encoding: type[PositionEncoding], arguments: dict) -> list[type[PositionEncoding]]:
+    """The encoding itself, or the parts of a composed one."""
+    if encoding is not Composed:
+        return [encoding]
+    return [single for part in arguments["parts"] for single in single_encodings(*part)]

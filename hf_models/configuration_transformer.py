@@ -9,6 +9,7 @@ from huggingface_hub.dataclasses import strict
 
 from .attention_normalizers import parse_normalizer
 from .attention_types import parse_attention_type
+from .composed_encoding import single_encodings
 from .configuration_base import LongreachConfig
 from .entries import per_layer
 from .position_encodings import parse_position_encoding
@@ -103,8 +104,9 @@ class TransformerConfig(LongreachConfig):
         for layer in self._parsed_choices():
             for choice, arguments in layer:
                 choice.check(self, **arguments)
-            encoding, normalizer, attention = (choice for choice, _ in layer)
-            attention.check_combination(encoding, normalizer)
+            encoding, normalizer, attention = layer
+            for part in single_encodings(*encoding):
+                attention[0].check_combination(part, normalizer[0])
 
     def choices(self) -> list[type]:
         """Every class that is chosen by name."""

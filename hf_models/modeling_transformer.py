@@ -18,10 +18,13 @@ from transformers.masking_utils import (
     create_sliding_window_causal_mask,
 )
 
+from .attention import Attention
 from .attention_normalizers import Softmax
+from .attention_types import parse_attention_type
 from .modeling_base import LongreachPreTrainedModel
 from .position_encoding import PositionEncoding, Positions
-from .position_encodings import LayerEncodings
+from .own_files import check_files, save_files
+from .position_encodings import LayerEncodings, own_files
 from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
 
 
@@ -87,6 +90,20 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         parts = [module for module in self.modules() if not isinstance(module, LongreachPreTrainedModel)]
         return super().prefix_stable and all(getattr(part, "prefix_stable", True) for part in parts)
 
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As in transformers; the files of the user's own position encodings are saved too.
+
+        Raises:
+            ValueError: such a file cannot be saved.
+        """
+        names = own_files(self.config.position_encoding_per_layer())
+        check_files(names)
+        if names and kwargs.get("push_to_hub"):
+            raise ValueError(f"Save first, then push: push_to_hub=True would leave out the file of {names[0]!r}.")
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if names:
+            save_files(names, save_directory)
+
     def surroundings(
         self, encodings: LayerEncodings, states: Tensor, attention_mask, position_ids, past_key_values, input_ids=None
     ) -> list[Surroundings]:
@@ -115,13 +132,15 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         if encodings.has_table:
             self._check_table(ids)
         types = self.config.layer_types[: self.config.num_distinct_layers()]
+        attention_types = self._attention_types(attention_mask)
         surroundings: dict[int, Surroundings] = {}
         for layer_type in dict.fromkeys(types):
             layers = [layer for layer, other in enumerate(types) if other == layer_type]
+            dense = [layer for layer in layers if attention_types[layer].dense_bias]
             at = self._positions(states, ids, drawn, attention_mask, past, past_key_values, layers[0])
             sliding = layer_type == "sliding_attention"
             mask = None
-            if self.config._attn_implementation != "eager":
+            if dense and self.config._attn_implementation != "eager":
                 # Position ids are not passed on: the library would take random ids for packed sequences.
                 mask = CREATE_MASK[sliding, self.config.is_causal](
                     config=self.config,
@@ -129,11 +148,11 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                     attention_mask=attention_mask,
                     past_key_values=past_key_values,
                 )
-            if self._needs_visible():
+            if self._needs_visible(dense):
                 window = self.config.sliding_window if sliding else None
                 at.visible = visible_pairs(at, states.shape[1], attention_mask, window)
-            biases = self._pair_biases(encodings, layers, at, mask)
-            surroundings |= {layer: Surroundings(mask, biases[layer], at) for layer in layers}
+            biases = self._pair_biases(encodings, dense, at, mask)
+            surroundings |= {layer: Surroundings(mask, biases.get(layer), at) for layer in layers}
         return [surroundings[layer] for layer in range(len(types))]
 
     def _positions(self, states, ids, drawn, attention_mask, past, past_key_values, slot) -> Positions:
@@ -154,8 +173,18 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             drawn=drawn,
         )
 
-    def _needs_visible(self) -> bool:
-        return self.config._attn_implementation == "eager" or any(choice.sees for choice in self.config.choices())
+    def _attention_types(self, attention_mask) -> list[type[Attention]]:
+        # Of each layer with weights of its own.
+        types = [parse_attention_type(entry)[0] for entry in self.config.attention_type_per_layer()]
+        if attention_mask is not None and attention_mask.dim() == 4:
+            for attention in types:
+                if not attention.dense_bias:
+                    raise ValueError(f"{attention.__name__} takes masks of tokens [B, S] alone, not of pairs.")
+        return types
+
+    def _needs_visible(self, dense) -> bool:
+        eager = self.config._attn_implementation == "eager" and bool(dense)
+        return eager or any(choice.sees for choice in self.config.choices())
 
     def _pair_biases(self, encodings, layers, at, mask):
         # FlexAttention computes a scalar bias as it goes, unless the caller's mask is a tensor.

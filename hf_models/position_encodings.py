@@ -8,11 +8,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from .composed_encoding import Composed
+from .content_encodings import DAPE, CoPE, Shaw, ShawValues, TransformerXL
+from .distance_biases import KERPLE, NAPE, ALiBi, HardALiBi, Sandwich
 from .entries import parse_entry
-from .position_biases import FIRE, T5, ALiBi
+from .forgetting_encodings import FoX, PaTH
+from .own_files import import_encoding
+from .position_biases import FIRE, T5
 from .position_embeddings import Coordinate, Learned, Sinusoidal
 from .position_encoding import PositionEncoding, Positions
-from .rotary_encodings import RoPE
+from .rotary_encodings import PoPE, RoPE, XPos
 
 
 POSITION_ENCODINGS: dict[str, type[PositionEncoding]] = {
@@ -21,16 +25,29 @@ POSITION_ENCODINGS: dict[str, type[PositionEncoding]] = {
     "sinusoidal": Sinusoidal,
     "coordinate": Coordinate,
     "rope": RoPE,
+    "xpos": XPos,
+    "pope": PoPE,
     "alibi": ALiBi,
+    "hard_alibi": HardALiBi,
+    "nape": NAPE,
+    "kerple": KERPLE,
+    "sandwich": Sandwich,
     "t5": T5,
     "fire": FIRE,
+    "shaw": Shaw,
+    "shaw_values": ShawValues,
+    "transformer_xl": TransformerXL,
+    "cope": CoPE,
+    "fox": FoX,
+    "dape": DAPE,
+    "path": PaTH,
 }
 
 
 def parse_position_encoding(entry: str | dict) -> tuple[type[PositionEncoding], dict]:
     """Class and arguments of a configuration's entry; ValueError names what is wrong.
 
-    An entry is a name, a dict of a name and arguments, or names joined by "+".
+    An entry is a name, a dict of a name and arguments, or names joined by "+"; "file.Class" names the user's own.
     """
     name = entry if isinstance(entry, str) else entry.get("name")
     if isinstance(name, str) and "+" in name:
@@ -41,7 +58,18 @@ def parse_position_encoding(entry: str | dict) -> tuple[type[PositionEncoding], 
         arguments = {key: value for key, value in entry.items() if key != "name"}
         arguments["parts"] = [parse_position_encoding(part) for part in arguments.get("parts", [])]
         return Composed, arguments
-    return parse_entry(entry, POSITION_ENCODINGS, "position encoding")
+    own = {name: import_encoding(name)} if isinstance(name, str) and "." in name else {}
+    return parse_entry(entry, POSITION_ENCODINGS | own, "position encoding")
+
+
+def own_files(entries: list) -> list[str]:
+    """The names "file.Class" among these entries and their parts."""
+    names = []
+    for entry in entries:
+        name = entry if isinstance(entry, str) else entry.get("name", "")
+        parts = entry.get("parts", []) if isinstance(entry, dict) else []
+        names += [part.strip() for part in name.split("+") if "." in part] + own_files(parts)
+    return list(dict.fromkeys(names))
 
 
 def entry_name(entry: str | dict) -> str:

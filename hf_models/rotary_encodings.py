@@ -1,66 +1,227 @@
 """Encodings that turn queries and keys.
 
-B batch   T positions   H heads   K head width
+B batch   T positions   Tq query positions   Tk key positions   H heads   K head width
 
 SPDX-License-Identifier: Apache-2.0
 """
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from .entries import check_choice
 from .position_encoding import PositionEncoding
 
 
 class RoPE(PositionEncoding):
     """Rotary position embedding, channels paired by halves.
 
-    Base and scaling are `rope_parameters`, as everywhere in transformers. Frequencies are computed at each call: a
-    buffer would be cast with the model, and bfloat16 frequencies are wrong far out.
+    Base and scaling are `rope_parameters`, as everywhere in transformers. With a `partial_rotary_factor` below 1, the
+    first channels are turned with the frequencies of that narrower width, and the others are left as they are; with
+    the type "proportional" the highest frequencies of the full width are kept and the others are zero (p-RoPE, Barbero
+    et al. 2024, https://arxiv.org/abs/2410.06205).
+
+    The types "dynamic" and "longrope" choose their frequencies by the longest position of the whole batch, padding and
+    all rows together, so that a sequence may turn out otherwise in other company, and there is no cache.
 
     Su et al. 2021, https://arxiv.org/abs/2104.09864.
     """
 
     distances_only = False
 
-    # The other scalings change their frequencies with the longest position seen, so cached keys would not agree.
-    rope_types = ("default", "linear", "llama3", "yarn")
+    rope_types = ("default", "linear", "llama3", "yarn", "proportional", "dynamic", "longrope")
+    length_dependent = ("dynamic", "longrope")
 
     def __init__(self, config):
         super().__init__(config)
         self.config = config
+        self.relative = config.rope_parameters["rope_type"] not in self.length_dependent
 
     @classmethod
     def check(cls, config, **arguments):
-        """Channels are turned in pairs, by a scaling whose frequencies are fixed."""
+        """The scaling exists and fits the head's width; one that depends on the length is used without a cache."""
         super().check(config, **arguments)
         if config.head_dim % 2:
-            raise ValueError(f"RoPE needs an even head width, not {config.head_dim}.")
+            raise ValueError(f"{cls.__name__} needs an even head width, not {config.head_dim}.")
         parameters = config.rope_parameters or {}
         rope_type = parameters.get("rope_type", "default")
-        if rope_type not in cls.rope_types:
-            raise ValueError(f"rope_type {rope_type!r} is not supported. Allowed: {', '.join(cls.rope_types)}.")
-        if parameters.get("partial_rotary_factor", 1.0) != 1.0:
-            raise ValueError("RoPE turns all channels; partial_rotary_factor is not supported.")
+        check_choice(cls, "rope_type", rope_type, cls.rope_types)
+        width, share = rotary_width(config), parameters.get("partial_rotary_factor", 1.0)
+        if not 0 < share <= 1 or width < 2 or width % 2:
+            raise ValueError(
+                f"{cls.__name__} turns pairs of channels: partial_rotary_factor {share} of {config.head_dim} channels "
+                f"leaves {width}; an even number of at least 2 is needed."
+            )
+        if rope_type == "dynamic" and width < 4:
+            raise ValueError(f"rope_type 'dynamic' needs at least 4 turned channels, not {width}.")
+        for name in ("short_factor", "long_factor"):
+            if rope_type == "longrope" and len(parameters[name]) != width // 2:
+                raise ValueError(f"{name} needs {width // 2} numbers, one a pair, not {len(parameters[name])}.")
+        if rope_type in cls.length_dependent and config.is_causal and config.use_cache:
+            raise ValueError(
+                f"rope_type {rope_type!r} changes its frequencies with the longest position, so cached keys would not "
+                "agree: set use_cache=False."
+            )
 
-    def frequencies(self, device) -> tuple[Tensor, float]:
-        """Angle per position of each pair of channels `[K / 2]`, and the factor on cosine and sine."""
-        parameters = self.config.rope_parameters
-        if parameters["rope_type"] != "default":
-            return ROPE_INIT_FUNCTIONS[parameters["rope_type"]](self.config, device)
-        channels = torch.arange(0, self.config.head_dim, 2, dtype=torch.float32, device=device)
-        return parameters["rope_theta"] ** (-channels / self.config.head_dim), 1.0
+    @property
+    def prefix_stable(self) -> bool:
+        """Not where the frequencies depend on the longest position."""
+        return self.relative
+
+    def frequencies(self, ids: Tensor) -> tuple[Tensor, float]:
+        """Angle per position of each pair of channels that is turned, and the factor on cosine and sine.
+
+        Computed at each call: a buffer would be cast with the model, and bfloat16 frequencies are wrong far out.
+        """
+        parameters, device = self.config.rope_parameters, ids.device
+        rope_type = parameters["rope_type"]
+        if rope_type == "default":
+            width = rotary_width(self.config)
+            channels = torch.arange(0, width, 2, dtype=torch.float32, device=device)
+            return parameters["rope_theta"] ** (-channels / width), 1.0
+        initialise = ROPE_INIT_FUNCTIONS[rope_type]
+        if rope_type == "dynamic":
+            return initialise(self.config, device, seq_len=ids.max() + 1)
+        if rope_type == "longrope":
+            original = parameters["original_max_position_embeddings"]
+            short, factor = initialise(self.config, device, seq_len=original)
+            long, _ = initialise(self.config, device, seq_len=original + 1)
+            return torch.where(ids.max() >= original, long, short), factor
+        return initialise(self.config, device)
 
     def rotate(self, query, key, ids):
         """Turns each pair of channels by its frequency times the id."""
-        frequencies, factor = self.frequencies(ids.device)
-        angles = ids[:, None, :, None].float() * frequencies  # [B, 1, T, K / 2]
+        frequencies, factor = self.frequencies(ids)
+        angles = ids[:, None, :, None].float() * frequencies  # [B, 1, T, pairs]
         cosine, sine = angles.cos() * factor, angles.sin() * factor
         return turn(query, cosine, sine), turn(key, cosine, sine)
 
 
+def rotary_width(config) -> int:
+    """How many channels of a head are turned, the first ones."""
+    parameters = config.rope_parameters or {}
+    if parameters.get("rope_type") == "proportional":
+        return config.head_dim
+    return int(config.head_dim * parameters.get("partial_rotary_factor", 1.0))
+
+
 def turn(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotates the pairs (channel, channel + K / 2) of `states` `[B, H, T, K]`."""
-    first, second = states.float().chunk(2, dim=-1)
-    turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
-    return turned.to(states.dtype)
+    """Rotates the pairs (channel, channel + width / 2) of the first `width` channels of `states` `[B, H, T, K]`.
+
+    Cosines and sines are `[B, 1, T, width / 2]`.
+    """
+    width = 2 * cosine.shape[-1]
+    first, second = states[..., :width].float().chunk(2, dim=-1)
+    turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(states.dtype)
+    return turned if width == states.shape[-1] else torch.cat([turned, states[..., width:]], dim=-1)
+
+
+class XPos(RoPE):
+    """RoPE whose pairs of channels fade with the distance: pair m by ((m / pairs + 0.4) / 1.4) ** (distance / 512).
+
+    Queries that grow and keys that fade with their positions would leave the range of float32; centred on the call, as
+    in the paper's code, cached keys would not agree. So both are only turned, and scores are taken a block of queries
+    at a time, relative to the greatest id of the block: the keys that it sees fade, however far they are, and a query
+    grows by no more than its distance from there. This is exact in float32 as long as the ids of a block span less
+    than 16,000, and always finite. Eager attention alone computes it.
+
+    Sun et al. 2022, https://arxiv.org/abs/2212.10554.
+
+    Args:
+        scale_base: the distance over which a pair fades once.
+    """
+
+    causal_only = True
+    eager_only = True
+
+    block = 64  # queries whose scores are taken at once
+    greatest_growth = 40.0  # a logarithm: two of these stay finite in float32
+
+    def __init__(self, config, scale_base: int | float = 512):
+        super().__init__(config)
+        self.scale_base = scale_base
+
+    @classmethod
+    def check(cls, config, scale_base=512, **arguments):
+        """The scale is a distance."""
+        super().check(config, **arguments)
+        if scale_base <= 0:
+            raise ValueError(f"{cls.__name__} needs a positive scale_base, not {scale_base}.")
+
+    def fading(self, distances: Tensor) -> Tensor:
+        """Factor on each channel at these distances `[B, T]`; growth where they are negative `[B, 1, T, K]`."""
+        pairs = rotary_width(self.config) // 2
+        rates = torch.log((torch.arange(pairs, device=distances.device) / pairs + 0.4) / 1.4) / self.scale_base
+        rates = nn.functional.pad(rates.repeat(2), (0, self.config.head_dim - 2 * pairs))  # [K]
+        return torch.exp((distances[:, None, :, None] * rates).clamp(max=self.greatest_growth))
+
+    def scores(self, query, key, bias, at):
+        """The product of turned queries and keys, each pair of channels times its fading."""
+        key = key.float()
+        blocks = []
+        for part, ids in zip(query.split(self.block, dim=2), at.query_ids.split(self.block, dim=1), strict=True):
+            latest = ids.amax(dim=1, keepdim=True)  # [B, 1]
+            grown = part.float() * self.fading(ids - latest)
+            blocks.append(torch.einsum("bhqk,bhsk->bhqs", grown, key * self.fading(latest - at.key_ids)))
+        scores = torch.cat(blocks, dim=2) * at.scaling
+        return scores if bias is None else scores + bias
+
+
+class PoPE(PositionEncoding):
+    """Polar coordinates: a channel's magnitude says what, its phase says where.
+
+    The score is the sum over channels c of softplus(q_c) softplus(k_c) cos((i - j) w_c - phase_c), with a frequency
+    w_c = base ** (-c / K) for each channel, twice as many as RoPE has, and a learned phase per head and channel. The
+    paper bounds phases to [-2 pi, 0]; here they are free, which is the same angles, and none gets stuck at a bound.
+    Queries and keys become twice as wide; scores are still scaled by 1 / sqrt(K). The base is that of
+    `rope_parameters`.
+
+    Gopalakrishnan et al. 2025, https://arxiv.org/abs/2509.10534.
+
+    Args:
+        phase: how the phases begin: "zero", or "uniform" in [-2 pi, 0].
+    """
+
+    distances_only = False
+
+    phases = ("zero", "uniform")
+
+    def __init__(self, config, phase: str = "zero"):
+        super().__init__(config)
+        self.base = config.rope_parameters["rope_theta"]
+        self.begin = phase
+        self.phase = nn.Parameter(torch.empty(config.num_attention_heads, config.head_dim))
+
+    @classmethod
+    def check(cls, config, phase="zero", **arguments):
+        """The phases' beginning exists, and there is no scaling."""
+        super().check(config, **arguments)
+        check_choice(cls, "phase", phase, cls.phases)
+        for key, only in (("rope_type", "default"), ("partial_rotary_factor", 1.0)):
+            value = (config.rope_parameters or {}).get(key, only)
+            if value != only:
+                raise ValueError(f"PoPE reads the base of rope_parameters alone; it has no {key} {value!r}.")
+
+    @torch.no_grad()
+    def initialise(self):
+        """Phases begin at zero, or anywhere on the circle."""
+        if self.begin == "uniform":
+            init.uniform_(self.phase, -2 * math.pi, 0.0)
+        else:
+            init.zeros_(self.phase)
+
+    def rotate(self, query, key, ids):
+        """Magnitudes at the angle of the id, and keys at their phase besides `[B, H, T, 2 K]`."""
+        width = query.shape[-1]
+        frequencies = self.base ** (-torch.arange(width, dtype=torch.float32, device=ids.device) / width)
+        angles = ids[:, None, :, None].float() * frequencies  # [B, 1, T, K]
+        return polar(query, angles), polar(key, angles + self.phase[:, None].float())
+
+
+def polar(states: Tensor, angles: Tensor) -> Tensor:
+    """The softplus of `states` `[B, H, T, K]` at these angles, as real and imaginary parts `[B, H, T, 2 K]`."""
+    magnitudes = nn.functional.softplus(states.float())
+    return torch.cat([magnitudes * angles.cos(), magnitudes * angles.sin()], dim=-1).to(states.dtype)

@@ -1,4 +1,4 @@
-"""Run by test_saving.py in a process of its own, where hf_models cannot be imported.
+"""A process of its own, where hf_models cannot be imported: `run` starts it, and it runs this file.
 
 Reads jobs.json in the folder it is given, loads each saved model with trust_remote_code, writes what it found to
 found.pt, and saves each model again.
@@ -7,6 +7,8 @@ found.pt, and saves each model again.
 import hashlib
 import importlib.abc
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +41,28 @@ def look_at(model, input_ids) -> dict:
         torch.manual_seed(0)
         found["tokens"] = model.generate(input_ids, max_new_tokens=4, do_sample=False, pad_token_id=0)
     return found
+
+
+def run(folder: Path, jobs: list[dict]) -> dict:
+    """Loads saved models in a process of its own; returns what it found of each, by name.
+
+    Args:
+        folder: where the models are saved; the process works there.
+        jobs: `name`, `saved` (the model's folder), `auto_class` and `input_ids` of each.
+    """
+    import torch
+
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder / "home"),
+        "HF_MODULES_CACHE": str(folder / "modules"),
+    }
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return torch.load(folder / "found.pt")
 
 
 def main(folder: Path):

@@ -11,7 +11,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import hf_models
-from hf_models import LSTMConfig, PositionTransformerConfig, UniversalTransformerConfig
+from hf_models import (
+    LSTMConfig,
+    PositionTransformerConfig,
+    RNNConfig,
+    StackRNNConfig,
+    TapeRNNConfig,
+    UniversalTransformerConfig,
+)
 
 
 VOCABULARY = 17
@@ -54,10 +61,29 @@ def _transformers() -> dict:
     return cases
 
 
-CASES: dict[str, tuple] = {
+DEEP: dict[str, Any] = {**COMMON, "num_hidden_layers": 2}
+LEARNED: dict[str, Any] = {**DEEP, "initial_state": "learned"}
+RECURRENT: dict[str, tuple] = {
     "lstm": (LSTMConfig, COMMON),
-    "lstm-2": (LSTMConfig, {**COMMON, "num_hidden_layers": 2}),
-    "lstm-bidirectional": (LSTMConfig, {**COMMON, "num_hidden_layers": 2, "bidirectional": True}),
+    "lstm-2": (LSTMConfig, DEEP),
+    "lstm-bidirectional": (LSTMConfig, {**DEEP, "bidirectional": True}),
+    "lstm-learned": (LSTMConfig, LEARNED),
+    "rnn": (RNNConfig, COMMON),
+    "rnn-tanh": (RNNConfig, {**LEARNED, "hidden_act": "tanh"}),
+    "rnn-bidirectional": (RNNConfig, {**LEARNED, "bidirectional": True}),
+    "stack_rnn": (StackRNNConfig, COMMON),
+    "stack_rnn-fixed": (
+        StackRNNConfig,
+        {**LEARNED, "hidden_act": "tanh", "num_stacks": 2, "stack_cell_size": 3, "stack_size": 4},
+    ),
+    "tape_rnn": (TapeRNNConfig, COMMON),
+    "tape_rnn-jumps": (
+        TapeRNNConfig,
+        {**LEARNED, "num_tapes": 2, "memory_cell_size": 3, "memory_size": 5, "jump_length": 2, "writer_sizes": [6]},
+    ),
+}
+CASES: dict[str, tuple] = {
+    **RECURRENT,
     **_transformers(),
     "universal": (UniversalTransformerConfig, {**ATTENTION, "num_steps": 3}),
     "universal-group": (
@@ -72,8 +98,8 @@ CASES: dict[str, tuple] = {
     "universal-act-bidirectional": (UniversalTransformerConfig, {**PONDERING, "is_causal": False}),
 }
 CAUSAL = tuple(name for name in CASES if "bidirectional" not in name)
-ATTENTION_CASES = tuple(name for name in CASES if not name.startswith("lstm"))
-CAUSAL_ATTENTION = tuple(name for name in CAUSAL if not name.startswith("lstm"))
+ATTENTION_CASES = tuple(name for name in CASES if name not in RECURRENT)
+CAUSAL_ATTENTION = tuple(name for name in CAUSAL if name not in RECURRENT)
 # One of each kind, where a matter does not depend on the encoding.
 REPRESENTATIVES = ("lstm-2", "transformer-fire", "transformer-rope-bidirectional", "universal-act")
 

@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from hf_models import MODEL_CLASSES, LSTMConfig, PositionTransformerConfig, UniversalTransformerConfig
 from hf_models.position_encodings import POSITION_ENCODINGS
-from tests.hf_models.model_cases import ATTENTION, CASES, build, class_of, config_of
+from tests.hf_models.model_cases import ATTENTION, CASES, RECURRENT, build, class_of, config_of
 
 
 CONFIGS = tuple(MODEL_CLASSES)
@@ -103,7 +103,7 @@ def test_keys_of_transformers_go_through(config_class):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_configuration_comes_back_from_a_dict_and_from_a_folder(case, tmp_path):
-    config = config_of(case, num_labels=4, attn_implementation="eager" if not case.startswith("lstm") else None)
+    config = config_of(case, num_labels=4, attn_implementation="eager" if case not in RECURRENT else None)
     assert type(config).from_dict(config.to_dict()).to_dict() == config.to_dict()
     config.save_pretrained(tmp_path)
     for loaded in (type(config).from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):

@@ -17,7 +17,7 @@ from tests.hf_models.model_cases import (
 )
 
 
-KINDS = ("lstm-2", "transformer-alibi", "transformer-learned", "universal-act")
+KINDS = ("lstm-2", "stack_rnn", "tape_rnn-jumps", "transformer-alibi", "transformer-learned", "universal-act")
 
 
 def generate(model, input_ids, mask=None, new=5, **options):
@@ -102,6 +102,7 @@ def test_generation_continues_from_the_cache_that_it_returned(case):
         prompt, max_new_tokens=3, min_new_tokens=3, do_sample=False, return_dict_in_generate=True, pad_token_id=PAD
     )
     options = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False, "pad_token_id": PAD}
+    options["attention_mask"] = torch.ones_like(first.sequences)  # else generated <pad> would pass for padding
     continued = model.generate(first.sequences, past_key_values=first.past_key_values, **options)
     assert torch.equal(continued, model.generate(first.sequences, **options))
 
@@ -133,12 +134,13 @@ def test_logits_to_keep_computes_those_logits_alone(case):
 
 
 @pytest.mark.parametrize(
-    "case", ["lstm-bidirectional", "transformer-rope-bidirectional", "universal-act-bidirectional"]
+    "case",
+    ["lstm-bidirectional", "rnn-bidirectional", "transformer-rope-bidirectional", "universal-act-bidirectional"],
 )
 def test_a_bidirectional_model_has_no_cache(case):
     model = build(case, "Model")
     assert model(tokens(), use_cache=True).past_key_values is None
-    cache = build(case.removesuffix("-bidirectional") if "lstm" not in case else "lstm-2")(tokens()).past_key_values
+    cache = build(case.removesuffix("-bidirectional"))(tokens()).past_key_values
     with pytest.raises(ValueError, match="bidirectional model has no cache"):
         model(tokens(), past_key_values=cache)
 

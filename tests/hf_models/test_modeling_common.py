@@ -10,6 +10,7 @@ from tests.hf_models.model_cases import (
     CASES,
     CLOSE,
     ENCODINGS,
+    RECURRENT,
     REPRESENTATIVES,
     VOCABULARY,
     assert_same,
@@ -89,7 +90,7 @@ def test_hidden_states_are_the_embeddings_and_what_each_layer_gives(case):
     assert len(output.hidden_states) == model.config.num_hidden_layers + 1
     assert all(states.shape == (3, 7, 16) for states in output.hidden_states)
     torch.testing.assert_close(output.hidden_states[-1], output.last_hidden_state)
-    if case.startswith("lstm"):
+    if case in RECURRENT:
         torch.testing.assert_close(output.hidden_states[0], model.embed_tokens(input_ids))
 
 
@@ -180,7 +181,7 @@ def test_embedded_tokens_are_taken_in_place_of_tokens(case):
 
 @pytest.mark.parametrize("head", ["ForCausalLM", "ForMaskedLM"])
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("case", ["lstm-2", "transformer-alibi", "universal-act"])
+@pytest.mark.parametrize("case", ["lstm-2", "stack_rnn", "transformer-alibi", "universal-act"])
 def test_resized_embeddings_keep_the_old_tokens_and_score_the_new_ones(case, head, tied):
     model = build(case, head, tie_word_embeddings=tied)
     before = model(tokens()).logits.detach()
@@ -218,7 +219,7 @@ def test_a_bfloat16_model_runs_and_stays_close_to_float32(case):
     assert (logits.float() - expected).abs().max() < 0.15 * expected.abs().max()
 
 
-@pytest.mark.parametrize("case", ["lstm", "transformer-none", "universal"])
+@pytest.mark.parametrize("case", ["lstm", "stack_rnn-fixed", "transformer-none", "universal"])
 def test_a_long_bfloat16_sequence_is_classified_at_its_last_token(case):
     # Beyond 256 not every whole number is one of bfloat16's: positions must not be counted in it.
     model = build(case, "ForSequenceClassification").to(torch.bfloat16)
@@ -247,8 +248,9 @@ def test_a_fully_compiled_model_equals_the_eager_one(case):
     torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], **CLOSE)
 
 
-def test_a_compiled_lstm_may_break_its_graph_but_equals_the_eager_one():
-    model = build("lstm-2", "ForMaskedLM")
+@pytest.mark.parametrize("case", ["lstm-2", "rnn", "stack_rnn", "tape_rnn-jumps"])
+def test_a_compiled_recurrent_model_may_break_its_graph_but_equals_the_eager_one(case):
+    model = build(case, "ForMaskedLM")
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():
@@ -273,9 +275,9 @@ def test_more_tokens_leave_earlier_outputs_as_they_are_exactly_when_the_model_sa
     assert torch.allclose(whole, prefix, **CLOSE) == model.prefix_stable
 
 
-@pytest.mark.parametrize("case", ["lstm", "transformer-t5", "universal-act"])
+@pytest.mark.parametrize("case", ["lstm-2", "stack_rnn-fixed", "transformer-t5", "universal-act"])
 def test_dropout_acts_in_training_alone(case):
-    dropout = {"dropout": 0.5, "num_hidden_layers": 2} if case == "lstm" else {"hidden_dropout": 0.5}
+    dropout = {"dropout": 0.5} if case in RECURRENT else {"hidden_dropout": 0.5}
     model = build(case, "Model", **dropout)
     torch.testing.assert_close(model(tokens()).last_hidden_state, model(tokens()).last_hidden_state)
     model.train()

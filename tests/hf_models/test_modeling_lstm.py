@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from hf_models.modeling_lstm import LSTMStateLayer
+from hf_models.recurrent import RecurrentStateLayer
 from tests.hf_models import references
 from tests.hf_models.model_cases import CLOSE, build, gradients, pad, ragged, tokens
 
@@ -78,7 +78,7 @@ def test_the_cache_holds_the_last_state_of_each_layer():
     model = build("lstm-2", "Model")
     output = model(tokens(), use_cache=True)
     cache = output.past_key_values
-    assert all(isinstance(layer, LSTMStateLayer) for layer in cache.layers)
+    assert all(isinstance(layer, RecurrentStateLayer) for layer in cache.layers)
     assert [tuple(layer.keys.shape) for layer in cache.layers] == [(3, 16), (3, 16)]
     torch.testing.assert_close(cache.layers[-1].keys, output.last_hidden_state[:, -1])
     assert cache.get_seq_length() == 7

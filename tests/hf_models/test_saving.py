@@ -1,9 +1,6 @@
 """Saving and loading: in this process, from incomplete checkpoints, and in a process without Longreach."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -79,7 +76,9 @@ def test_what_a_checkpoint_lacks_begins_as_in_a_new_model(case, tmp_path):
             torch.testing.assert_close(loaded.std(), fresh.std(), rtol=0.2, atol=0, msg=name)
 
 
-@pytest.mark.parametrize("case", ["lstm-2", "lstm-bidirectional", "transformer-fire", "universal-act"])
+@pytest.mark.parametrize(
+    "case", ["lstm-2", "lstm-bidirectional", "rnn-tanh", "stack_rnn-fixed", "transformer-fire", "universal-act"]
+)
 def test_what_a_checkpoint_has_is_kept_where_it_lacks_another_part(case, tmp_path):
     model = build(case, "Model")
     model.save_pretrained(tmp_path)
@@ -93,7 +92,7 @@ def test_what_a_checkpoint_has_is_kept_where_it_lacks_another_part(case, tmp_pat
 
 
 @pytest.mark.parametrize("head", ["ForCausalLM", "ForMaskedLM"])
-@pytest.mark.parametrize("case", ["lstm-2", "transformer-learned", "universal-act"])
+@pytest.mark.parametrize("case", ["lstm-2", "tape_rnn", "transformer-learned", "universal-act"])
 def test_tied_embeddings_are_one_tensor_before_and_after_loading(case, head, tmp_path):
     model = build(case, head, tie_word_embeddings=True)
     assert model.lm_head.weight is model.model.embed_tokens.weight
@@ -133,6 +132,8 @@ def jobs() -> list[tuple[str, str, str]]:
     ]
     chosen += [(f"transformer-{encoding}", "ForCausalLM", "ForCausalLM") for encoding in ENCODINGS]
     chosen += [(case, "ForCausalLM", "Model") for case in ("lstm", "transformer-rope-post", "universal-group")]
+    recurrent = ("lstm-learned", "rnn-tanh", "stack_rnn-fixed", "tape_rnn", "tape_rnn-jumps")
+    chosen += [(case, "ForCausalLM", "ForCausalLM") for case in recurrent]
     chosen += [(case, "ForMaskedLM", "ForMaskedLM") for case in CASES if "bidirectional" in case]
     return chosen
 
@@ -150,17 +151,7 @@ def child(tmp_path_factory):
         expected[name] = fresh_process.look_at(seen, tokens())
         auto_class = "AutoModel" + loaded_head.removeprefix("Model")
         listed.append({"name": name, "saved": name, "auto_class": auto_class, "input_ids": tokens().tolist()})
-    (folder / "jobs.json").write_text(json.dumps(listed))
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(folder / "home"),
-        "HF_MODULES_CACHE": str(folder / "modules"),
-    }
-    command = [sys.executable, fresh_process.__file__, str(folder)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder, expected, torch.load(folder / "found.pt")
+    return folder, expected, fresh_process.run(folder, listed)
 
 
 @pytest.mark.slow

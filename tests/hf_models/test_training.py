@@ -12,6 +12,9 @@ EVERY_HEAD = pairs(["universal-act"])[1:]
 TRAINED = [
     *EVERY_HEAD,
     ("lstm-2", "ForCausalLM"),
+    ("rnn-tanh", "ForCausalLM"),
+    ("stack_rnn", "ForCausalLM"),
+    ("tape_rnn-jumps", "ForTokenClassification"),
     ("transformer-fire", "ForCausalLM"),
     ("transformer-rope-bidirectional", "ForMaskedLM"),
     ("transformer-fire", "ForSequenceClassification"),
@@ -53,7 +56,9 @@ def test_the_trainer_lowers_the_loss_and_moves_every_parameter(case, head, tmp_p
         assert not torch.equal(parameter, before[name]), name
 
 
-@pytest.mark.parametrize(("case", "head"), [*EVERY_HEAD, ("lstm-2", "ForSequenceClassification")])
+@pytest.mark.parametrize(
+    ("case", "head"), [*EVERY_HEAD, ("lstm-2", "ForSequenceClassification"), ("stack_rnn", "ForCausalLM")]
+)
 def test_four_batches_of_one_train_as_one_batch_of_four(case, head, tmp_path):
     results = []
     for size in (1, 4):
@@ -76,7 +81,7 @@ def test_four_batches_of_one_train_as_one_batch_of_four(case, head, tmp_path):
     assert any((results[0][name] - start[name]).abs().max() > 1e-3 for name in start)
 
 
-@pytest.mark.parametrize("case", ["lstm-2", "transformer-fire", "universal-act"])
+@pytest.mark.parametrize("case", ["lstm-2", "tape_rnn", "transformer-fire", "universal-act"])
 def test_the_trainer_evaluates_without_caches_and_halting_statistics(case, tmp_path):
     model = build(case)
     arguments = TrainingArguments(

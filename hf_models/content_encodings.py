@@ -1,0 +1,241 @@
+"""Encodings whose part of a score depends on what the tokens say: relative vectors, counted positions, a network.
+
+B batch   Tq query positions   Tk key positions   H heads   K head width   D model width
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from .distance_biases import KERPLE, ALiBi
+from .entries import parse_entry
+from .position_biases import FIRE
+from .position_encoding import PositionEncoding, Positions
+
+
+class Shaw(PositionEncoding):
+    """A learned vector per distance, added to the key; distances beyond `max_distance` share the last one.
+
+    The table is shared by the heads; a bidirectional model has vectors for both directions.
+
+    Shaw et al. 2018, https://arxiv.org/abs/1803.02155, without the vectors that are added to the values.
+    """
+
+    def __init__(self, config, max_distance: int = 16):
+        super().__init__(config)
+        self.max_distance = max_distance
+        self.past_only = config.is_causal
+        self.keys = self.table(config)
+
+    @classmethod
+    def check(cls, config, max_distance=16, **arguments):
+        """There is a distance to learn."""
+        super().check(config, **arguments)
+        if max_distance < 1:
+            raise ValueError(f"{cls.__name__} needs a max_distance of at least 1, not {max_distance}.")
+
+    def table(self, config) -> nn.Embedding:
+        """A vector per clipped distance."""
+        return nn.Embedding((1 if self.past_only else 2) * self.max_distance + 1, config.head_dim)
+
+    def rows(self, at: Positions) -> Tensor:
+        """Row of the table for each pair `[B, 1, Tq, Tk]`."""
+        farthest_future = 0 if self.past_only else self.max_distance
+        return at.distances().clamp(-farthest_future, self.max_distance) + farthest_future
+
+    def bias(self, query, key, at):
+        """The product of the query with the distance's vector, scaled like that with the key."""
+        products = torch.einsum("bhqk,rk->bhqr", query, self.keys.weight.to(query.dtype)) * at.scaling
+        rows = self.rows(at)
+        return products.gather(-1, rows.expand(*products.shape[:3], rows.shape[-1]))
+
+
+class ShawValues(Shaw):
+    """Shaw's encoding in full: a learned vector per distance for the keys, another for the values.
+
+    Shaw et al. 2018, https://arxiv.org/abs/1803.02155.
+    """
+
+    eager_only = True
+
+    def __init__(self, config, max_distance: int = 16):
+        super().__init__(config, max_distance)
+        self.added_values = self.table(config)
+
+    def values(self, weights, at):
+        """The mean of the distances' vectors under the weights."""
+        per_row = weights.new_zeros(*weights.shape[:3], len(self.added_values.weight), dtype=torch.float32)
+        per_row = per_row.scatter_add(-1, self.rows(at).expand_as(weights), weights.float())
+        return torch.einsum("bhqr,rk->bhqk", per_row, self.added_values.weight.to(per_row.dtype))
+
+
+class TransformerXL(PositionEncoding):
+    """A sinusoid of the signed distance, projected, as a second key; each head prefers some keys and some distances.
+
+    The score is ((q + u) k + (q + v) W R(i - j)) / sqrt(K). R is never made for each pair: the sine and cosine of a
+    difference are products of those of i and of j.
+
+    Dai et al. 2019, https://arxiv.org/abs/1901.02860.
+    """
+
+    base = 10000.0
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.key_preference = nn.Parameter(torch.empty(config.num_attention_heads, config.head_dim))  # u
+        self.distance_preference = nn.Parameter(torch.empty(config.num_attention_heads, config.head_dim))  # v
+        self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)  # W
+
+    @classmethod
+    def check(cls, config, **arguments):
+        """Sines and cosines come in pairs."""
+        super().check(config, **arguments)
+        if config.hidden_size % 2:
+            raise ValueError(f"{cls.__name__} needs an even hidden_size, not {config.hidden_size}.")
+
+    @torch.no_grad()
+    def initialise(self):
+        """Preferences begin small."""
+        init.normal_(self.key_preference, std=0.02)
+        init.normal_(self.distance_preference, std=0.02)
+
+    def bias(self, query, key, at):
+        """What the query's own terms leave of the score: all but q k / sqrt(K)."""
+        with torch.autocast(query.device.type, enabled=False):  # angles and what they multiply stay in float32
+            liked = torch.einsum("hk,bhsk->bhs", self.key_preference.float(), key.float())[:, :, None]
+            asked = query.float() + self.distance_preference.float()[:, None]
+            heads, width = self.key_preference.shape
+            weight = self.projection.weight.float().view(heads, width, -1, 2)  # interleaved: sine, cosine
+            sine, cosine = torch.einsum("bhqk,hkfc->cbhqf", asked, weight)  # [B, H, Tq, D / 2]
+            return (liked + self.of_distances(sine, cosine, at)) * at.scaling
+
+    def of_distances(self, sine: Tensor, cosine: Tensor, at: Positions) -> Tensor:
+        """Sum over frequencies w of sine * sin(w (i - j)) + cosine * cos(w (i - j)) `[B, H, Tq, Tk]`."""
+        frequencies = torch.arange(0, 2 * sine.shape[-1], 2, dtype=torch.float32, device=sine.device)
+        frequencies = self.base ** (-frequencies / (2 * sine.shape[-1]))
+        if at.drawn is not None:
+            # No product of functions of i and of j: look the drawn distances up, of which each row has few.
+            sizes = nn.functional.pad(at.drawn[:, 1:], (1, 0))  # distance 0 counts as 0
+            angles = sizes[:, None, :, None].float() * frequencies  # [B, 1, S, D / 2]
+            distances = (at.query_ids[:, None, :, None] - at.key_ids[:, None, None, :]).expand(len(sine), -1, -1, -1)
+            index = distances.abs().clamp(max=sizes.shape[1] - 1).expand(-1, sine.shape[1], -1, -1)
+            odd = (sine @ angles.sin().mT).gather(-1, index)
+            return odd * distances.sign() + (cosine @ angles.cos().mT).gather(-1, index)
+        # Ids are counted from the last query, since sines of small numbers are exact.
+        last = at.query_ids[:, -1:]
+        angles = (at.query_ids - last)[:, None, :, None].float() * frequencies  # [B, 1, Tq, D / 2]
+        others = (at.key_ids - last)[:, None, :, None].float() * frequencies  # [B, 1, Tk, D / 2]
+        with_cosines = sine * angles.sin() + cosine * angles.cos()
+        with_sines = cosine * angles.sin() - sine * angles.cos()
+        return with_cosines @ others.cos().mT + with_sines @ others.sin().mT
+
+
+class CoPE(PositionEncoding):
+    """Positions that are counted: a gate per query and key says how much the key counts, and positions are their sums.
+
+    Key j of query i stands at the sum of the gates from j to i, at most `positions` - 1; each position has a learned
+    vector, and between two positions the query's products with theirs are interpolated. They are not scaled by
+    1 / sqrt(K), as in the paper. A bidirectional model counts from i outwards on each side, with vectors of its own
+    for the keys to come, so that direction is seen.
+
+    Golovneva et al. 2024, https://arxiv.org/abs/2405.18719.
+    """
+
+    sees = True
+
+    def __init__(self, config, positions: int = 64):
+        super().__init__(config)
+        self.positions = positions
+        sides = 1 if config.is_causal else 2
+        self.vectors = nn.Parameter(torch.empty(sides * positions, config.head_dim))
+
+    @classmethod
+    def check(cls, config, positions=64, **arguments):
+        """There are positions to tell apart."""
+        super().check(config, **arguments)
+        if positions < 2:
+            raise ValueError(f"{cls.__name__} needs at least 2 positions, not {positions}.")
+
+    @torch.no_grad()
+    def initialise(self):
+        """Positions begin without effect."""
+        init.zeros_(self.vectors)
+
+    def bias(self, query, key, at):
+        """The query's product with the vector of the key's counted position."""
+        counted, future = self.counted(query, key, at.visible, at)
+        lower = counted.detach().floor()
+        share = counted - lower
+        offset = future * self.positions
+        lower = lower.long()
+        upper = (lower + 1).clamp(max=self.positions - 1)
+        products = torch.einsum("bhqk,pk->bhqp", query, self.vectors.to(query.dtype)).float()
+        return products.gather(-1, lower + offset) * (1 - share) + products.gather(-1, upper + offset) * share
+
+    def counted(self, query: Tensor, key: Tensor, visible: Tensor, at: Positions) -> tuple[Tensor, Tensor]:
+        """Position of each key as its query counts `[B, H, Tq, Tk]`, and which keys are to come `[Tq, Tk]`."""
+        scores = torch.einsum("bhqk,bhsk->bhqs", query, key).float() * at.scaling
+        gates = scores.sigmoid() * visible
+        index = torch.arange(key.shape[2], device=key.device)
+        own = (at.first_query + torch.arange(query.shape[2], device=key.device))[:, None]
+        counted = (gates * (index <= own)).flip(-1).cumsum(-1).flip(-1)
+        future = index > own
+        if not at.is_causal:
+            counted = torch.where(future, (gates * (index >= own)).cumsum(-1), counted)
+        return counted.clamp(max=self.positions - 1), future & (not at.is_causal)
+
+
+class DAPE(PositionEncoding):
+    """A small network over the heads that corrects each score, given the scores and the biases of another encoding.
+
+    The score is s + b + network(s, b), for each pair of a query and a key by itself.
+
+    Zheng et al. 2024, https://arxiv.org/abs/2405.14722.
+
+    Args:
+        base: the encoding whose bias is b: an entry, of a name in `bases`.
+        width: hidden units of the network.
+    """
+
+    eager_only = True
+    bases = {"alibi": ALiBi, "kerple": KERPLE, "fire": FIRE}
+
+    def __init__(self, config, base: str | dict = "kerple", width: int = 32):
+        super().__init__(config)
+        encoding, arguments = parse_entry(base, self.bases, "base of DAPE")
+        self.base = encoding(config, **arguments)
+        self.relative = self.base.relative
+        heads = config.num_attention_heads
+        self.network = nn.Sequential(nn.Linear(2 * heads, width), nn.LeakyReLU(), nn.Linear(width, heads))
+
+    @classmethod
+    def check(cls, config, base="kerple", width=32, **arguments):
+        """The base exists and fits."""
+        super().check(config, **arguments)
+        encoding, base_arguments = parse_entry(base, cls.bases, "base of DAPE")
+        encoding.check(config, **base_arguments)
+        if width < 1:
+            raise ValueError(f"{cls.__name__} needs a width of at least 1, not {width}.")
+
+    @property
+    def sees_direction(self):
+        """Whether its base does."""
+        return self.base.sees_direction
+
+    @property
+    def prefix_stable(self):
+        """Whether its base is."""
+        return self.base.prefix_stable
+
+    def pair_bias(self, pairs):
+        """That of the base."""
+        return self.base.pair_bias(pairs)
+
+    def scores(self, query, key, bias, at):
+        """Scores and biases, and the network's correction."""
+        products = super().scores(query, key, None, at)
+        biases = bias.expand_as(products)
+        features = torch.cat([products, biases.to(products.dtype)], dim=1)  # [B, 2H, Tq, Tk]
+        return products + biases + self.network(features.movedim(1, -1)).movedim(-1, 1)

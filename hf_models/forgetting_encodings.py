@@ -1,0 +1,141 @@
+"""Encodings that accumulate over the tokens between a key and its query: forget gates, reflections.
+
+B batch   T positions   Tq query positions   Tk key positions   H heads   K head width   C chunk   D model width
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from .position_encoding import PositionEncoding
+
+
+class FoX(PositionEncoding):
+    """Forget gates: the score of a key falls by the log of the gate of every token after it, the query included.
+
+    A bidirectional model has a second gate for the keys to come, taken from the query up to the token before the key:
+    what the first one would be, were the sequence reversed.
+
+    Lin et al. 2025, https://arxiv.org/abs/2503.02130.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.trace_width = 1 if config.is_causal else 2
+        self.gate = nn.Linear(config.hidden_size, self.trace_width * config.num_attention_heads)
+
+    def trace(self, states):
+        """The logs of the gates."""
+        batch, length, _ = states.shape
+        logits = self.gate(states).view(batch, length, -1, self.trace_width)
+        return nn.functional.logsigmoid(logits.float()).transpose(1, 2)
+
+    def bias(self, query, key, at):
+        """The sum of the logs between key and query."""
+        logs = at.traces.float()
+        if at.real is not None:
+            logs = logs * at.real[:, None, :, None]
+        own = at.first_query + torch.arange(query.shape[2], device=query.device)
+        sums = logs.cumsum(dim=-2)  # [B, H, Tk, E]
+        past = sums[:, :, own, None, 0] - sums[:, :, None, :, 0]  # [B, H, Tq, Tk]
+        if at.is_causal:
+            return past
+        sums = sums - logs  # of the tokens before
+        future = sums[:, :, None, :, 1] - sums[:, :, own, None, 1]
+        return torch.where(own[:, None] >= torch.arange(key.shape[2], device=key.device), past, future)
+
+
+class PaTH(PositionEncoding):
+    """Every token between key and query reflects: q (I - b w w') ... (I - b w w') k, the query's own token first.
+
+    The unit vector w comes from a low-rank projection and a convolution over the last `convolution` tokens with SiLU,
+    as in the authors' code; b lies between 0 and 2. The cache keeps the vectors as they are before the convolution,
+    so that a step with a cache is exact.
+
+    Yang et al. 2025, https://arxiv.org/abs/2505.16381.
+
+    Args:
+        rank: of the projection to w.
+        convolution: how many tokens the convolution sees, its own included. A sliding window allows 2.
+    """
+
+    causal_only = True
+    eager_only = True
+
+    chunk = 64  # C: keys whose reflections are solved for at once
+
+    def __init__(self, config, rank: int = 32, convolution: int = 3):
+        super().__init__(config)
+        heads, width = config.num_attention_heads, config.head_dim
+        self.trace_width = width + 1
+        self.project = nn.Sequential(
+            nn.Linear(config.hidden_size, rank, bias=False), nn.Linear(rank, heads * width, bias=False)
+        )
+        self.strength = nn.Linear(config.hidden_size, heads)
+        self.kernel = nn.Parameter(torch.empty(convolution, heads, width))  # the last for the token itself
+
+    @classmethod
+    def check(cls, config, rank=32, convolution=3, **arguments):
+        """The sizes make sense, and the convolution stays within what a sliding window keeps."""
+        super().check(config, **arguments)
+        if rank < 1 or convolution < 1:
+            raise ValueError(
+                f"{cls.__name__} needs a rank and a convolution of at least 1, not {rank}, {convolution}."
+            )
+        if convolution > 2 and "sliding_attention" in config.layer_types:
+            raise ValueError(
+                f"{cls.__name__}'s convolution over {convolution} tokens reads what a sliding window has dropped; "
+                "take convolution 1 or 2."
+            )
+
+    @torch.no_grad()
+    def initialise(self):
+        """The convolution begins as torch's do."""
+        bound = len(self.kernel) ** -0.5
+        init.uniform_(self.kernel, -bound, bound)
+
+    def trace(self, states):
+        """The projection of each token `[B, H, T, K]`, and the strength of its reflection."""
+        batch, length, _ = states.shape
+        projected = self.project(states).view(batch, length, -1, self.trace_width - 1)
+        strength = 2 * self.strength(states)[..., None].sigmoid()
+        return torch.cat([projected, strength], dim=-1).transpose(1, 2)
+
+    def reflections(self, traces: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Unit vectors `[B, H, Tk, K]` and strengths `[B, H, Tk, 1]`; zeros on padding."""
+        traces = traces.float()
+        if real is not None:
+            traces = traces * real[:, None, :, None]
+        projected, strength = traces.split([traces.shape[-1] - 1, 1], dim=-1)
+        keys = projected.shape[2]
+        past = nn.functional.pad(projected, (0, 0, len(self.kernel) - 1, 0))
+        mixed = sum(past[:, :, n : n + keys] * weight[:, None] for n, weight in enumerate(self.kernel.float()))
+        return nn.functional.normalize(nn.functional.silu(mixed), dim=-1, eps=1e-6), strength
+
+    def scores(self, query, key, bias, at):
+        """Products of each query, reflected back to each key, with that key."""
+        with torch.autocast(query.device.type, enabled=False):  # errors of reflections add up: float32
+            vectors, strengths = self.reflections(at.traces, at.real)
+            scores = self.products(query.float(), key.float(), vectors, strengths, at.first_query) * at.scaling
+        return scores if bias is None else scores + bias
+
+    def products(self, query: Tensor, key: Tensor, vectors: Tensor, strengths: Tensor, first_query) -> Tensor:
+        """q (I - b_i w_i w_i') ... (I - b_s w_s w_s') k over the tokens s after key j, up to query i `[B, H, Tq, Tk]`.
+
+        From the last chunk of keys to the first: with the chunk's vectors as rows of W and strengths B, the product of
+        all its reflections is I - W' M W, where M = (I + lower(B W W'))^-1 B. The columns of M that a query or a key
+        may not use are masked away, since M is lower triangular.
+        """
+        index = torch.arange(key.shape[2], device=key.device)
+        own = (first_query + torch.arange(query.shape[2], device=key.device))[:, None]
+        chunks = [tensor.split(self.chunk, dim=2) for tensor in (key, vectors, strengths)]
+        products = []
+        for keys, w, b, tokens in reversed(list(zip(*chunks, index.split(self.chunk), strict=True))):
+            met = (query @ w.mT) * (tokens <= own)  # [B, H, Tq, C]
+            mixing = (b * (w @ w.mT)).tril(-1)
+            met = torch.linalg.solve_triangular(mixing, met, upper=False, left=False, unitriangular=True) * b.mT
+            products.append(query @ keys.mT - met @ (w @ keys.mT).tril(-1))
+            query = query - met @ w
+        return torch.cat(products[::-1], dim=-1)

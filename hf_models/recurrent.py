@@ -1,0 +1,283 @@
+"""What the recurrent models share: their state as a cache, layers that wait on padding, and the backbone.
+
+B batch   T new tokens   S all tokens, cached ones first   D model width   U units of a direction
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from transformers import initialization as init
+from transformers.cache_utils import DynamicLayer
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.output_capturing import capture_outputs
+
+from .modeling_base import LongreachPreTrainedModel, TokenEmbedding
+
+
+class RecurrentStateLayer(DynamicLayer):
+    """Cache layer of a recurrent state: some tensors whose first dimension is the batch.
+
+    The hidden state `[B, D]` is in `keys`. An LSTM's cell state `[B, D]`, a stack or a tape is in `values`, which is
+    `[B, 0]` for a state without a second part; any more parts are in `others`.
+    """
+
+    _layer_type = "recurrent_state"  # registers the class with transformers' caches
+    is_croppable = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.cumulative_length = 0
+        self.others: list[Tensor] = []
+        self.parts = 0
+
+    def store(self, state: tuple[Tensor, ...], length: int):
+        """Takes the state after `length` more tokens."""
+        self.parts = len(state)
+        self.keys, self.values, *self.others = state if len(state) > 1 else (state[0], state[0][:, :0])
+        self.dtype, self.device = self.keys.dtype, self.keys.device
+        self.is_initialized = True
+        self.cumulative_length += length
+
+    def state(self) -> tuple[Tensor, ...]:
+        """What was stored last."""
+        parts = (self.keys, self.values, *self.others)[: self.parts]
+        return tuple(part for part in parts if part is not None)
+
+    def get_seq_length(self) -> int:
+        """Number of tokens read so far."""
+        return self.cumulative_length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the tokens that a mask covers."""
+        return self.cumulative_length + query_length, 0
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Puts the rows in the order of the beams."""
+        super().reorder_cache(beam_idx)
+        self.others = [part.index_select(0, beam_idx.to(part.device)) for part in self.others]
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats each row."""
+        super().batch_repeat_interleave(repeats)
+        self.others = [part.repeat_interleave(repeats, dim=0) for part in self.others]
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keeps these rows."""
+        super().batch_select_indices(indices)
+        self.others = [part[indices] for part in self.others]
+
+    def update(self, *args, **kwargs):
+        """A state is replaced, not extended."""
+        raise NotImplementedError("A recurrent state is stored with `store`.")
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """A recurrent state cannot go back."""
+        if tokens_to_remove:
+            raise ValueError("The cache of a recurrent model holds its last state alone and cannot be cropped.")
+
+
+class RecurrentLayer(GradientCheckpointingLayer):
+    """A layer that reads its tokens in order and skips padding wherever it stands.
+
+    Attributes:
+        vectors: how many vectors of width D the state begins with: 1 for a hidden state, 2 with an LSTM's cell state.
+        initial_state: these vectors where they are learned `[vectors, D]`, else None.
+    """
+
+    vectors = 1
+
+    def __init__(self, config):
+        super().__init__()
+        self.width = config.hidden_size
+        learned = config.initial_state == "learned"
+        self.initial_state = nn.Parameter(torch.empty(self.vectors, self.width)) if learned else None
+
+    def forward(self, states: Tensor, real: Tensor | None, past_key_values=None, slot: int = 0, **given) -> Tensor:
+        """Maps states `[B, T, D]` to states `[B, T, D]`.
+
+        Args:
+            states: states of the new tokens.
+            real: which of them are no padding `[B, T]`, or None where all are real.
+            past_key_values: cache that gives the state to begin with and takes the last one, or None.
+            slot: the cache layer to use.
+            given: what `first_state` needs to know.
+        """
+        cache = None if past_key_values is None else past_key_values.layers[slot]
+        begun = cache is not None and cache.is_initialized
+        begin = cache.state() if begun else self.first_state(states, **given)
+        output, end = self.run(states, real, begin)
+        if cache is not None:
+            cache.store(end, states.shape[1])
+        return output
+
+    def first_state(self, states: Tensor) -> tuple[Tensor, ...]:
+        """The state before the first token: of each part `[B, …]`."""
+        shape = (self.vectors, states.shape[0], self.width)
+        if self.initial_state is None:
+            return states.new_zeros(shape).unbind()
+        return self.initial_state[:, None].to(states.dtype).expand(shape).unbind()
+
+    def run(self, states: Tensor, real: Tensor | None, begin: tuple[Tensor, ...]):
+        """Reads states `[B, T, D]` from a state on; gives states `[B, T, D]` and the last state."""
+        raise NotImplementedError
+
+
+class PackedLayer(RecurrentLayer):
+    """A layer of torch's own recurrent modules: padding is packed away.
+
+    Attributes:
+        directions: 2 if it reads both ways, each with U = D / 2 units, else 1.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.directions = 2 if config.bidirectional else 1
+
+    def options(self) -> dict:
+        """Arguments of torch's module."""
+        return {
+            "input_size": self.width,
+            "hidden_size": self.width // self.directions,
+            "batch_first": True,
+            "bidirectional": self.directions == 2,
+        }
+
+    def read(self, inputs: Tensor | PackedSequence, begin: tuple[Tensor, ...]):
+        """Calls torch's module, whose states are `[directions, B, U]`; gives its output and the last state."""
+        raise NotImplementedError
+
+    def run(self, states, real, begin):
+        """Reads real tokens alone."""
+        if real is None:
+            return self._read(states, begin)
+        order, lengths = (~real).long().argsort(dim=-1, stable=True), real.sum(-1)  # real tokens first
+        # A row without real tokens is read for one token, since packing allows no empty rows, and then set back.
+        packed = pack_padded_sequence(
+            reorder(states, order), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        output, end = self._read(packed, begin)
+        output, _ = pad_packed_sequence(output, batch_first=True, total_length=states.shape[1])
+        read = (lengths > 0)[:, None]
+        end = tuple(torch.where(read, new, old) for new, old in zip(end, begin, strict=True))
+        return reorder(output, order.argsort(-1)), end
+
+    def _read(self, inputs, begin):
+        output, end = self.read(inputs, tuple(self._by_direction(part) for part in begin))
+        return output, tuple(part.transpose(0, 1).flatten(1) for part in end)  # [B, D] each
+
+    def _by_direction(self, part):
+        return part.unflatten(1, (self.directions, -1)).transpose(0, 1).contiguous()  # [directions, B, U]
+
+
+class RecurrentWeights(nn.Linear):
+    """The map from one hidden state to the next; it begins orthogonal, so that it neither grows nor shrinks states."""
+
+
+class RecurrentPreTrainedModel(LongreachPreTrainedModel):
+    """Base of the base classes: what outputs can be recorded, and how recurrent weights begin."""
+
+    _can_record_outputs = {"hidden_states": RecurrentLayer}
+    _is_stateful = True
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, RecurrentLayer) and module.initial_state is not None:
+            init.zeros_(module.initial_state)
+        elif isinstance(module, RecurrentWeights):
+            init.orthogonal_(module.weight)
+        elif isinstance(module, nn.RNNBase):
+            self._init_gates(module)
+
+    def _init_gates(self, module: nn.RNNBase):
+        """Orthogonal recurrent and Xavier input weights, gate by gate; zero biases, an LSTM's forget gate of 1."""
+        for name, parameter in module.named_parameters():
+            if getattr(parameter, "_is_hf_initialized", False):
+                continue  # loaded from a checkpoint, which the views below would not say
+            gates = parameter.unflatten(0, (-1, module.hidden_size))  # an LSTM's: input, forget, cell, output
+            if name.startswith("bias"):
+                init.zeros_(parameter)
+                if name.startswith("bias_ih") and module.mode == "LSTM":
+                    init.ones_(gates[1])
+                continue
+            for gate in gates:
+                if name.startswith("weight_hh"):
+                    init.orthogonal_(gate)
+                else:
+                    init.xavier_uniform_(gate)
+
+
+# What the backbone is combined with; at run time it stands on its own.
+if TYPE_CHECKING:
+    _Combined = RecurrentPreTrainedModel
+else:
+    _Combined = object
+
+
+class RecurrentBackbone(_Combined):
+    """Embeddings and recurrent layers; `layer_class` is set by the model file."""
+
+    layer_class: type[RecurrentLayer]
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.layers = nn.ModuleList(self.layer_class(config) for _ in range(config.num_hidden_layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.post_init()
+
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values=None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """States of the new tokens.
+
+        Args:
+            input_ids: new tokens `[B, T]`.
+            attention_mask: 1 on real tokens, 0 on padding, cached tokens included; padding may be anywhere `[B, S]`.
+            position_ids: not used: the order is in the recurrence.
+            past_key_values: cache of an earlier call.
+            inputs_embeds: embedded tokens `[B, T, D]` in place of `input_ids`.
+            use_cache: whether to return the cache; a bidirectional model has none.
+            kwargs: not used.
+
+        Returns:
+            `last_hidden_state` `[B, T, D]` and `past_key_values`.
+        """
+        states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        past_key_values = self.cache_for(use_cache, past_key_values)
+        real = real_tokens(attention_mask, states.shape[1])
+        given = self.given_to_layers(input_ids, real, past_key_values)
+        for slot, layer in enumerate(self.layers):
+            states = states if slot == 0 else self.dropout(states)
+            states = layer(states, real, past_key_values=past_key_values, slot=slot, **given)
+        return BaseModelOutputWithPast(last_hidden_state=states, past_key_values=past_key_values)
+
+    def given_to_layers(self, input_ids: Tensor | None, real: Tensor | None, past_key_values) -> dict:
+        """What the layers' first state depends on."""
+        return {}
+
+
+def real_tokens(attention_mask: Tensor | None, length: int) -> Tensor | None:
+    """Which of the last `length` tokens are no padding `[B, length]`; None where all are real."""
+    if attention_mask is None:
+        return None
+    real = attention_mask[:, -length:].bool()
+    return None if real.all() else real
+
+
+def reorder(states: Tensor, order: Tensor) -> Tensor:
+    """Puts the positions of each row in the given order `[B, T, D]`."""
+    return states.gather(1, order[..., None].expand_as(states))

@@ -1,0 +1,25 @@
+"""A user's own position encoding, as the manual shows it: a file that Longreach does not know."""
+
+import torch
+from torch import nn
+from transformers import initialization as init
+
+from hf_models.position_encoding import PositionEncoding
+
+
+class Recency(PositionEncoding):
+    """Each head prefers recent keys, by a learned power of the distance."""
+
+    def __init__(self, config, start: float = 0.5):
+        super().__init__(config)
+        self.start = start
+        self.power = nn.Parameter(torch.empty(config.num_attention_heads))
+
+    @torch.no_grad()
+    def initialise(self):
+        """All heads begin alike."""
+        init.constant_(self.power, self.start)
+
+    def pair_bias(self, pairs):
+        """Minus the power times the logarithm of one more than the distance."""
+        return -self.power[pairs.heads] * torch.log1p(pairs.distances().abs().float())
