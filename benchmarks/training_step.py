@@ -63,7 +63,7 @@ def models(arguments) -> dict[str, nn.Module]:
         f"transformer-{encoding}": hf_models.PositionTransformerForCausalLM(
             hf_models.PositionTransformerConfig(**shape, num_hidden_layers=layers, position_encoding=encoding)
         )
-        for encoding in ("none", "sinusoidal", "rope", "alibi", "t5", "fire")
+        for encoding in arguments.encodings
     }
     universal = hf_models.UniversalTransformerConfig(**shape, num_steps=layers, position_encoding="none")
     ours["universal_transformer-none"] = hf_models.UniversalTransformerForCausalLM(universal)
@@ -99,6 +99,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--vocabulary", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--encodings", nargs="+", default=["none", "sinusoidal", "rope", "alibi", "t5", "fire"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -1,7 +1,8 @@
 """What a model costs: parameters, floating-point operations, memory.
 
 Operations are those of matrix products, a multiplication and an addition each. Attention is counted in full, also
-where a causal mask makes half of it idle, since that is what the kernels are given.
+where a causal mask makes half of it idle, since that is what the kernels are given. So are stacks and tapes: every
+cell that there is at a token costs one product for each move, although most may be empty.
 """
 
 import psutil
@@ -45,18 +46,18 @@ def forward_flops(model, training: bool = False, **inputs) -> int:
     counter = FlopCounterMode(display=False)
     missed, before = 0, 0
 
-    def begin_lstm(module, arguments):
+    def begin_recurrent(module, arguments):
         nonlocal before
         before = counter.get_total_flops()
 
-    def end_lstm(module, arguments, output):
+    def end_recurrent(module, arguments, output):
         # Which kernel runs decides whether torch's counter sees it: packed on a CPU it does, most others it does not.
         nonlocal missed
-        missed += _lstm_flops(module, arguments[0]) - (counter.get_total_flops() - before)
+        missed += _recurrent_flops(module, arguments[0]) - (counter.get_total_flops() - before)
 
-    lstms = [module for module in model.modules() if isinstance(module, nn.LSTM)]
-    hooks = [lstm.register_forward_pre_hook(begin_lstm) for lstm in lstms]
-    hooks += [lstm.register_forward_hook(end_lstm) for lstm in lstms]
+    recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    hooks = [module.register_forward_pre_hook(begin_recurrent) for module in recurrent]
+    hooks += [module.register_forward_hook(end_recurrent) for module in recurrent]
     mode, attention = model.training, model.config._attn_implementation
     model.train(training)
     model.set_attn_implementation("eager")  # torch's counter sees nothing of a fused kernel on a CPU
@@ -71,11 +72,11 @@ def forward_flops(model, training: bool = False, **inputs) -> int:
     return counter.get_total_flops() + missed
 
 
-def _lstm_flops(module: nn.LSTM, states) -> int:
-    """The input and the recurrent product of a cell's four gates, for every token."""
+def _recurrent_flops(module: nn.RNNBase, states) -> int:
+    """The input and the recurrent products of `nn.LSTM` or `nn.RNN`, for every token."""
     tokens = states.data.shape[0] if isinstance(states, PackedSequence) else states.shape[0] * states.shape[1]
-    directions = 2 if module.bidirectional else 1
-    return directions * tokens * 2 * 4 * module.hidden_size * (module.input_size + module.hidden_size)
+    matrices = (parameter for name, parameter in module.named_parameters() if name.startswith("weight"))
+    return 2 * tokens * sum(matrix.numel() for matrix in matrices)
 
 
 def training_flops(model, sequences: dict[int, int]) -> int:

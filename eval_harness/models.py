@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedC
 import hf_models
 from eval_harness.compute import count_parameters
 from eval_harness.errors import HarnessError, unknown
+from hf_models.configuration_recurrent import RecurrentConfig
 from hf_models.position_encodings import POSITION_ENCODINGS
 
 
@@ -39,11 +40,12 @@ class Architecture:
     @property
     def is_recurrent(self) -> bool:
         """Whether the width alone sets the size."""
-        return self.config_class is hf_models.LSTMConfig
+        return issubclass(self.config_class, RecurrentConfig)
 
 
 def _architectures() -> dict[str, Architecture]:
-    named = [Architecture("lstm", hf_models.LSTMConfig)]
+    recurrent = (hf_models.LSTMConfig, hf_models.RNNConfig, hf_models.StackRNNConfig, hf_models.TapeRNNConfig)
+    named = [Architecture(config_class.model_type, config_class) for config_class in recurrent]
     for encoding, encoding_class in POSITION_ENCODINGS.items():
         if not encoding_class.recurrent_only:
             chosen = {"position_encoding": encoding}

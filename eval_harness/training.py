@@ -198,6 +198,8 @@ def size_for(run: TrainingRun) -> SizedModel:
         given["abacus_tokens"] = [
             place for place, token in enumerate(vocabulary.tokens) if token in tuple("0123456789")
         ]
+    if run.config.get("jump_length") == "input":  # of a Tape-RNN
+        given["input_end_token_id"] = [vocabulary.sep_id, vocabulary.mask_id]
     sized = size_model(run.model, run.budget, **(given | run.config))
     if get_format(run.format).needs_causal and not sized.config.is_causal:
         raise HarnessError(f"The {run.format} format needs a causal model: a bidirectional one would see the answer.")

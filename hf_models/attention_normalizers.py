@@ -99,7 +99,7 @@ class SSMax(Softmax):
 
     @torch.no_grad()
     def initialise(self):
-        """s begins at the value of the paper's figures."""
+        """s begins at the value of the paper's first figure."""
         init.constant_(self.scale, 0.43)
 
     def temperature(self, states, at):
@@ -110,8 +110,8 @@ class SSMax(Softmax):
 class StickBreaking(Softmax):
     """Each past key, from the nearest on, takes a share of what those nearer have left: sigmoid(score) of it.
 
-    As in the paper, a query does not attend to its own key, and what the last key leaves is given to none: weights sum
-    to less than one, and to zero where there is no past. A query's own key is the last one that it sees.
+    By the paper's definition, a query does not attend to its own key, and what the farthest key leaves is given to
+    none: weights sum to less than one, and to zero where there is no past. The last key that a query sees is its own.
 
     Tan et al. 2025, https://arxiv.org/abs/2410.17980.
     """

@@ -22,40 +22,40 @@ class Meetings:
     """In how many rounds a query meets a key.
 
     Attributes:
-        query: chunk of each query in every round `[M, C, R]`.
-        key: chunk of each key in every round `[M, W, R]`.
-        query_buckets: bucket of each query in every round `[M, C, R]`, where only one's own bucket is seen, or None.
-        key_buckets: bucket of each key likewise `[M, W, R]`.
         before: chunks that are looked at before one's own.
         after: chunks after it.
         circle: number of chunks of all rounds, where they form one circle; else None.
+        query: chunk of each query in every round `[M, C, R]`.
+        key: chunk of each key in every round `[M, W, R]`.
+        buckets: bucket of each query `[M, C, R]` and key `[M, W, R]` in every round, where only one's own is seen.
     """
 
-    query: Tensor
-    key: Tensor
-    query_buckets: Tensor | None
-    key_buckets: Tensor | None
     before: int
     after: int
     circle: int | None
+    query: Tensor
+    key: Tensor
+    buckets: tuple[Tensor, Tensor] | None = None
 
     def count(self, part: slice) -> Tensor:
         """How often each pair of these chunks meets `[M', C, W]`."""
         rounds = range(self.query.shape[-1])
-        total = 0
+        total = torch.zeros((), dtype=torch.uint8, device=self.query.device)
         for first in rounds:
-            for second in rounds if self.circle and self.query_buckets is None else (first,):
+            for second in rounds if self.circle and self.buckets is None else (first,):
                 met = self.met(self.key[part, None, :, second] - self.query[part, :, None, first])
-                if self.query_buckets is not None:
-                    same = self.key_buckets[part, None, :, first] == self.query_buckets[part, :, None, first]
-                    met = met * same
+                if self.buckets is not None:
+                    query, key = self.buckets
+                    met = met * (key[part, None, :, first] == query[part, :, None, first])
                 total = total + met
         return total
 
     def met(self, distance: Tensor) -> Tensor:
         """How often a chunk at this distance is looked at."""
         if self.circle is None:
-            return ((distance >= -self.before) & (distance <= self.after)).byte()
+            # Twice the distance from the middle of what is looked at.
+            distance = distance.mul_(2).add_(self.before - self.after).abs_()
+            return (distance <= self.before + self.after).view(torch.uint8)
         looks = [((distance - offset) % self.circle == 0).byte() for offset in range(-self.before, self.after + 1)]
         return sum(looks[1:], looks[0])
 
@@ -69,8 +69,7 @@ class Sight:
         key: place of each key `[M, W]`; `nowhere` or more for what is not there.
         nowhere: the first place that no token has.
         is_causal: whether only earlier places are seen.
-        query_buckets: bucket of each query `[M, C]`, where only one's own bucket is seen, or None.
-        key_buckets: bucket of each key `[M, W]`, or None.
+        buckets: bucket of each query `[M, C]` and key `[M, W]`, where only one's own is seen; else None.
         meetings: where a key that is met in several rounds counts once; else None.
     """
 
@@ -78,8 +77,7 @@ class Sight:
     key: Tensor
     nowhere: int
     is_causal: bool
-    query_buckets: Tensor | None = None
-    key_buckets: Tensor | None = None
+    buckets: tuple[Tensor, Tensor] | None = None
     meetings: Meetings | None = None
 
     def __post_init__(self):
@@ -91,7 +89,7 @@ class Sight:
 
     def find_alone(self) -> Tensor:
         """Which queries see nothing but themselves `[M, C]`."""
-        if self.query_buckets is not None:
+        if self.buckets is not None:
             self.bound = self.query
             return self.hidden(slice(None)).all(-1)
         first = self.key.amin(-1, keepdim=True)
@@ -104,18 +102,24 @@ class Sight:
         """Which keys each query of these chunks does not see `[M', C, W]`."""
         key, bound = self.key[part, None, :], self.bound[part, :, None]
         hidden = key >= bound if self.is_causal else (key == bound) | (key >= self.nowhere)
-        if self.query_buckets is not None:
-            hidden |= self.key_buckets[part, None, :] != self.query_buckets[part, :, None]
+        if self.buckets is not None:
+            query, key = self.buckets
+            hidden |= key[part, None, :] != query[part, :, None]
         return hidden
 
     def scores(self, query: Tensor, key: Tensor, bias: Tensor | None, part: slice) -> Tensor:
         """Scores of these chunks, nothing seen being the lowest number there is `[M', C, W]`."""
-        scores = torch.bmm(query[part], key[part].mT).float()
+        scores = exact(torch.bmm(query[part], key[part].mT))
         if bias is not None:
             scores += bias[part]
         if self.meetings is not None:
-            scores -= self.meetings.count(part).clamp(min=1).float().log_()
+            scores -= self.meetings.count(part).clamp(min=1).to(scores.dtype).log_()
         return scores.masked_fill_(self.hidden(part), torch.finfo(scores.dtype).min)
+
+
+def exact(values: Tensor) -> Tensor:
+    """The values in float32 at least."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def windows(chunks: Tensor, reach: int) -> Tensor:
@@ -155,7 +159,7 @@ class ChunkAttention(torch.autograd.Function):
         reach = len(key) - len(query) + 1
         keys, values = windows(key, reach), windows(value, reach)
         output = query.new_empty(*query.shape[:2], value.shape[-1])
-        totals = torch.empty(query.shape[:2], dtype=torch.float32, device=query.device)
+        totals = exact(query.new_empty(query.shape[:2]))
         kept = None
         if dropout > 0:
             kept = torch.rand(*query.shape[:2], keys.shape[1], device=query.device) >= dropout
@@ -167,8 +171,8 @@ class ChunkAttention(torch.autograd.Function):
                 totals[part] = highest - weights.amax(-1).log()
                 if kept is not None:
                     weights = weights * kept[part] / (1 - dropout)
-                output[part] = torch.bmm(weights.to(value.dtype), values[part])
-        ctx.save_for_backward(query, key, value, bias, output, totals, kept)
+                torch.bmm(weights.to(value.dtype), values[part], out=output[part])
+        ctx.save_for_backward(query, key, value, bias, output, kept)
         ctx.sight, ctx.dropout = sight, dropout
         return output, totals
 
@@ -176,7 +180,7 @@ class ChunkAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_output, grad_totals):
         """Gradients of query, key, value and bias."""
-        query, key, value, bias, output, totals, kept = ctx.saved_tensors
+        query, key, value, bias, output, kept = ctx.saved_tensors
         reach, size = len(key) - len(query) + 1, key.shape[1]
         keys, values = windows(key, reach), windows(value, reach)
         grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
@@ -184,18 +188,18 @@ class ChunkAttention(torch.autograd.Function):
         with torch.autocast(query.device.type, enabled=False):
             for part in parts(len(query), query.shape[1] * keys.shape[1], query.device):
                 upstream = grad_output[part]
-                weights = ctx.sight.scores(query, keys, bias, part).sub_(totals[part, :, None]).exp_()
-                grad = torch.bmm(upstream, values[part].mT).float()
+                weights = ctx.sight.scores(query, keys, bias, part).softmax(-1)
+                grad = exact(torch.bmm(upstream, values[part].mT))
                 dropped = weights
                 if kept is not None:
                     keep = kept[part] / (1 - ctx.dropout)
                     dropped, grad = weights * keep, grad * keep
-                common = (upstream * output[part]).sum(-1).float() - grad_totals[part]
+                common = exact(upstream * output[part]).sum(-1) - grad_totals[part]
                 grad = grad.sub_(common[..., None]).mul_(weights)
                 if grad_bias is not None:
                     grad_bias[part] = grad
                 dropped, grad = dropped.to(value.dtype), grad.to(query.dtype)
-                grad_query[part] = torch.bmm(grad, keys[part])
+                torch.bmm(grad, keys[part], out=grad_query[part])
                 for offset in range(reach):
                     looked_at = slice(part.start + offset, part.stop + offset)
                     columns = slice(offset * size, (offset + 1) * size)
@@ -210,7 +214,7 @@ class Reorder(torch.autograd.Function):
     Args:
         rows: `[N, D]`.
         index: the row at each place of the result `[N']`.
-        places: where each row is found in the result, once per round `[G, R, N / G]`.
+        places: where each row is found in the result, once per round `[N, R]`.
         extra: places of the result that hold a row once more, and the rows that they hold; or None.
 
     Returns:
@@ -224,11 +228,12 @@ class Reorder(torch.autograd.Function):
         return rows.index_select(0, index)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx, *grads):
         """Sums what the places of each row receive."""
-        rows = grad.index_select(0, ctx.places.flatten()).view(*ctx.places.shape, -1)
-        rows = rows[:, 0] if rows.shape[1] == 1 else rows.sum(1)
-        rows = rows.flatten(0, 1)
+        (grad,) = grads
+        rows = grad.index_select(0, ctx.places.flatten())
+        if ctx.places.shape[1] > 1:
+            rows = rows.view(*ctx.places.shape, -1).sum(1)
         if ctx.extra is not None:
             places, of_row = ctx.extra
             rows = rows.index_add(0, of_row, grad.index_select(0, places))

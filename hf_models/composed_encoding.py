@@ -28,15 +28,20 @@ class Composed(PositionEncoding):
 
     @classmethod
     def check(cls, config, parts=(), **arguments):
-        """Two parts or more, of which at most one makes the scores by itself; each is checked alone."""
+        """Two parts or more, at most one of which turns queries and keys, and one makes the scores."""
         super().check(config, **arguments)
         if len(parts) < 2:
             raise ValueError(f"A composed encoding needs at least two parts, not {len(parts)}.")
         for part, part_arguments in parts:
             part.check(config, **part_arguments)
-        own = [part.__name__ for part, _ in parts if part.scores is not PositionEncoding.scores]
-        if len(own) > 1:
-            raise ValueError(f"{' and '.join(own)} each make the scores by themselves and cannot be composed.")
+        for hook, what in (("scores", "make the scores by themselves"), ("rotate", "turn queries and keys")):
+            own = [part.__name__ for part, _ in parts if getattr(part, hook) is not getattr(PositionEncoding, hook)]
+            if len(own) > 1:
+                raise ValueError(f"{' and '.join(own)} each {what} and cannot be composed.")
+        widens = [part.__name__ for part, _ in parts if part.widens]
+        reads = [part.__name__ for part, _ in parts if part.reads_width]
+        if widens and reads:
+            raise ValueError(f"{widens[0]} widens the queries that {reads[0]} reads: they cannot be composed.")
 
     @property
     def sees_direction(self) -> bool:

@@ -23,6 +23,8 @@ class Shaw(PositionEncoding):
     Shaw et al. 2018, https://arxiv.org/abs/1803.02155, without the vectors that are added to the values.
     """
 
+    reads_width = True
+
     def __init__(self, config, max_distance: int = 16):
         super().__init__(config)
         self.max_distance = max_distance
@@ -80,6 +82,7 @@ class TransformerXL(PositionEncoding):
     Dai et al. 2019, https://arxiv.org/abs/1901.02860.
     """
 
+    reads_width = True
     base = 10000.0
 
     def __init__(self, config):
@@ -116,13 +119,7 @@ class TransformerXL(PositionEncoding):
         frequencies = torch.arange(0, 2 * sine.shape[-1], 2, dtype=torch.float32, device=sine.device)
         frequencies = self.base ** (-frequencies / (2 * sine.shape[-1]))
         if at.drawn is not None:
-            # No product of functions of i and of j: look the drawn distances up, of which each row has few.
-            sizes = nn.functional.pad(at.drawn[:, 1:], (1, 0))  # distance 0 counts as 0
-            angles = sizes[:, None, :, None].float() * frequencies  # [B, 1, S, D / 2]
-            distances = (at.query_ids[:, None, :, None] - at.key_ids[:, None, None, :]).expand(len(sine), -1, -1, -1)
-            index = distances.abs().clamp(max=sizes.shape[1] - 1).expand(-1, sine.shape[1], -1, -1)
-            odd = (sine @ angles.sin().mT).gather(-1, index)
-            return odd * distances.sign() + (cosine @ angles.cos().mT).gather(-1, index)
+            return self.of_drawn_distances(sine, cosine, at.drawn, at.query_ids, at.key_ids, frequencies)
         # Ids are counted from the last query, since sines of small numbers are exact.
         last = at.query_ids[:, -1:]
         angles = (at.query_ids - last)[:, None, :, None].float() * frequencies  # [B, 1, Tq, D / 2]
@@ -130,6 +127,16 @@ class TransformerXL(PositionEncoding):
         with_cosines = sine * angles.sin() + cosine * angles.cos()
         with_sines = cosine * angles.sin() - sine * angles.cos()
         return with_cosines @ others.cos().mT + with_sines @ others.sin().mT
+
+    @staticmethod
+    def of_drawn_distances(sine, cosine, drawn, query_ids, key_ids, frequencies) -> Tensor:
+        """The same over drawn distances, no functions of i and j: each row's few are tabled and looked up."""
+        sizes = nn.functional.pad(drawn[:, 1:], (1, 0))  # distance 0 counts as 0
+        angles = sizes[:, None, :, None].float() * frequencies  # [B, 1, S, D / 2]
+        distances = (query_ids[:, None, :, None] - key_ids[:, None, None, :]).expand(len(sine), sine.shape[1], -1, -1)
+        index = distances.abs().clamp(max=sizes.shape[1] - 1)
+        odd, even = (sine @ angles.sin().mT).gather(-1, index), (cosine @ angles.cos().mT).gather(-1, index)
+        return odd * distances.sign() + even
 
 
 class CoPE(PositionEncoding):
@@ -143,6 +150,7 @@ class CoPE(PositionEncoding):
     Golovneva et al. 2024, https://arxiv.org/abs/2405.18719.
     """
 
+    reads_width = True
     sees = True
 
     def __init__(self, config, positions: int = 64):
@@ -165,26 +173,29 @@ class CoPE(PositionEncoding):
 
     def bias(self, query, key, at):
         """The query's product with the vector of the key's counted position."""
-        counted, future = self.counted(query, key, at.visible, at)
+        index = torch.arange(key.shape[2], device=key.device)
+        own = (at.first_query + torch.arange(query.shape[2], device=key.device))[:, None]
+        scores = torch.einsum("bhqk,bhsk->bhqs", query, key).float() * at.scaling
+        counted = self.counted(scores.sigmoid() * at.visible, index - own)
         lower = counted.detach().floor()
         share = counted - lower
-        offset = future * self.positions
         lower = lower.long()
         upper = (lower + 1).clamp(max=self.positions - 1)
+        # Causal models have no vectors for keys to come, and see none.
+        offset = 0 if at.is_causal else (index > own) * self.positions
         products = torch.einsum("bhqk,pk->bhqp", query, self.vectors.to(query.dtype)).float()
         return products.gather(-1, lower + offset) * (1 - share) + products.gather(-1, upper + offset) * share
 
-    def counted(self, query: Tensor, key: Tensor, visible: Tensor, at: Positions) -> tuple[Tensor, Tensor]:
-        """Position of each key as its query counts `[B, H, Tq, Tk]`, and which keys are to come `[Tq, Tk]`."""
-        scores = torch.einsum("bhqk,bhsk->bhqs", query, key).float() * at.scaling
-        gates = scores.sigmoid() * visible
-        index = torch.arange(key.shape[2], device=key.device)
-        own = (at.first_query + torch.arange(query.shape[2], device=key.device))[:, None]
-        counted = (gates * (index <= own)).flip(-1).cumsum(-1).flip(-1)
-        future = index > own
-        if not at.is_causal:
-            counted = torch.where(future, (gates * (index >= own)).cumsum(-1), counted)
-        return counted.clamp(max=self.positions - 1), future & (not at.is_causal)
+    def counted(self, gates: Tensor, ahead: Tensor) -> Tensor:
+        """The position of each key: the sum of the gates between it and its query, both included `[B, H, Tq, Tk]`.
+
+        Args:
+            gates: how much each key counts `[B, H, Tq, Tk]`.
+            ahead: how far it comes after its query `[Tq, Tk]`.
+        """
+        past = (gates * (ahead <= 0)).flip(-1).cumsum(-1).flip(-1)
+        future = (gates * (ahead >= 0)).cumsum(-1)
+        return torch.where(ahead > 0, future, past).clamp(max=self.positions - 1)
 
 
 class DAPE(PositionEncoding):

@@ -238,6 +238,8 @@ class Sandwich(DistanceBias):
         width: twice the number of frequencies.
     """
 
+    scalar = False  # a cosine per frequency, pair, head and layer would cost more than holding the bias
+
     def __init__(self, config, form: str | None = None, width: int = 128):
         super().__init__(config, form)
         self.count = config.num_attention_heads

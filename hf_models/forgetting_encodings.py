@@ -61,6 +61,7 @@ class PaTH(PositionEncoding):
         convolution: how many tokens the convolution sees, its own included. A sliding window allows 2.
     """
 
+    reads_width = True
     causal_only = True
     eager_only = True
 

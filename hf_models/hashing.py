@@ -79,11 +79,11 @@ def hash_vectors(vectors: Tensor, axes: Sequence[Tensor], factors: Tensor | Fact
         axes: of each factor, `[columns, H, R, K]`; half the factor at least.
         factors: the same for all rows, or of each row `[B, 2]`.
     """
-    buckets, below = 0, 1
+    buckets, below = torch.zeros((), dtype=torch.long, device=vectors.device), 1
     for index, own in enumerate(axes):
         columns, _, rounds, _ = own.shape
         factor = factors[index] if isinstance(factors, tuple) else factors[:, index, None, None, None]
-        turned = vectors.float() @ own.permute(1, 3, 2, 0).flatten(2)  # [B, H, S, R * columns]
+        turned = vectors.to(own.dtype) @ own.permute(1, 3, 2, 0).flatten(2)  # [B, H, S, R * columns]
         turned = turned.unflatten(-1, (rounds, columns))
         if isinstance(factor, Tensor):  # rows with fewer buckets have fewer axes
             turned = turned * (torch.arange(columns, device=turned.device) < factor[..., None] // 2)

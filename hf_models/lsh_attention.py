@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +15,12 @@ from torch.nn.functional import pad
 
 from .attention import Attention
 from .attention_normalizers import Softmax
-from .chunk_attention import ChunkAttention, Meetings, Reorder, Sight
+from .chunk_attention import ChunkAttention, Meetings, Reorder, Sight, exact
 from .hashing import Factors, columns_for, exponent_for, factors_of, factors_per_row, hash_vectors, seeded_axes
 from .position_encoding import Pairs, PositionEncoding, Positions
 
 
+BEYOND = 2**32  # more than there are buckets
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -36,7 +38,7 @@ class SharedQueryKeyAttention(Attention):
     def project(self, states):
         """The query of each token, the same with root mean square 1 as its key, and its value."""
         shared, value = self.qkv_proj(states).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
-        norm = torch.rsqrt(shared.float().square().mean(-1, keepdim=True) + 1e-6)
+        norm = torch.rsqrt(exact(shared).square().mean(-1, keepdim=True) + 1e-6)
         return shared, (shared * norm).to(shared.dtype), value
 
     def attend_eagerly(self, query, key, value, bias, at, encoding):
@@ -110,7 +112,7 @@ class LSHAttention(SharedQueryKeyAttention):
     ):
         super().__init__(config, normalizer)
         self.num_rounds, self.chunk_length, self.seed = num_rounds, chunk_length, seed
-        self.num_buckets = None if num_buckets == "length" else fixed_factors(num_buckets)
+        self.num_buckets = fixed_factors(num_buckets)
         default_after = 0 if config.is_causal else 1
         self.before, self.after = chunks_before, default_after if chunks_after is None else chunks_after
         self.across_buckets, self.deduplicate, self.wrap_around = across_buckets, deduplicate, wrap_around
@@ -137,7 +139,7 @@ class LSHAttention(SharedQueryKeyAttention):
         for hook in ("trace", "bias", "scores", "values"):
             if getattr(encoding, hook) is not getattr(PositionEncoding, hook):
                 raise ValueError(
-                    f"{cls.__name__} cannot work with {encoding.__name__}, whose {hook!r} reads the states of all pairs."
+                    f"{cls.__name__} cannot work with {encoding.__name__}, whose {hook!r} reads states of all pairs."
                 )
         if normalizer.weights is not Softmax.weights:
             raise ValueError(f"{cls.__name__} cannot work with {normalizer.__name__}: it mixes its rounds as softmax.")
@@ -155,10 +157,10 @@ class LSHAttention(SharedQueryKeyAttention):
         if temperature is not None:
             query = query * temperature.to(query.dtype)
         output = self.attend_to_keys(query * self.scaling, key, value, at, encoding, slot)
-        return self.o_proj(output.transpose(1, 2).reshape(batch, length, -1)), None
+        return self.o_proj(output.reshape(batch, length, -1)), None
 
     def attend_to_keys(self, query, key, value, at: Positions, encoding: PositionEncoding, slot: int = 0) -> Tensor:
-        """Outputs `[B, H, T, K]` of the last T of S tokens.
+        """Outputs `[B, T, H, K]` of the last T of S tokens.
 
         Args:
             query: scaled `[B, H, T, K]`.
@@ -173,16 +175,16 @@ class LSHAttention(SharedQueryKeyAttention):
         pairs = PairMaker(self, at, encoding, total)
         if total <= self.chunk_length:
             tokens = torch.arange(total, device=key.device).expand(batch, heads, 1, -1)
-            bias, sight = pairs.make(tokens[..., total - new :], tokens, None)
+            bias, sight = pairs.make(tokens[..., total - new :], tokens)
             output, _ = self.attend_to_chunks(*(part.flatten(0, 1) for part in (query, key, value)), bias, sight)
-            return output.view(batch, heads, new, -1)
+            return output.view(batch, heads, new, -1).transpose(1, 2)
         rounds = self.hash_and_sort(key, None if at.real is None else at.real[:, :total], slot)
         window = (self.before + 1 + self.after) * self.chunk_length
         attend = self.attend_one_by_one if new * window <= total else self.attend_in_chunks
         output, totals = attend(query, key, value, rounds, pairs)
         if self.num_rounds == 1:
-            return output[:, :, 0]
-        return (output * totals.softmax(dim=2)[..., None].to(output.dtype)).sum(dim=2)
+            return output[:, :, :, 0]
+        return torch.einsum("bthrk,bthr->bthk", output, totals.softmax(dim=-1).to(output.dtype))
 
     def attend_to_chunks(self, query, key, value, bias, sight: Sight) -> tuple[Tensor, Tensor]:
         """`ChunkAttention`, with the dropout of the configuration; a round where a query is alone counts least."""
@@ -216,7 +218,7 @@ class LSHAttention(SharedQueryKeyAttention):
         axes = [self.axes(slot, factor, number, key) for factor, number in enumerate(columns) if number]
         buckets = hash_vectors(key, axes, factors)
         if real is not None:
-            buckets = buckets.masked_fill(~real[:, None, None], torch.iinfo(buckets.dtype).max)
+            buckets = buckets.masked_fill(~real[:, None, None], BEYOND)
         order = buckets.argsort(dim=-1, stable=True)
         missing = -total % chunk
         places = torch.arange(total + missing, device=key.device).expand(*order.shape[:3], -1)
@@ -225,16 +227,21 @@ class LSHAttention(SharedQueryKeyAttention):
         return Rounds(order, slots, pad(buckets, (0, missing + 1), value=-1))
 
     def attend_in_chunks(self, query, key, value, rounds: "Rounds", pairs: "PairMaker") -> tuple[Tensor, Tensor]:
-        """Outputs `[B, H, R, T, K]` and totals `[B, H, R, T]` of every round: chunk by chunk, for many queries."""
+        """Outputs `[B, T, H, R, K]` and totals `[B, T, H, R]` of every round: chunk by chunk, for many queries."""
         new, total, slots = query.shape[2], key.shape[2], rounds.order.shape[3]
         layout = Layout(rounds, self.chunk_length, self.before, self.after, self.wrap_around)
-        bias, sight = pairs.make(*layout.tokens(), rounds, layout.flatten)
-        missing = slots - total
-        query = layout.sort(pad(query, (0, 0, total - new, missing)), is_query=True)
-        key, value = (layout.sort(pad(part, (0, 0, 0, missing)), is_query=False) for part in (key, value))
+        tokens = layout.chunks(rounds.order), layout.windows(rounds.order, slots)
+        buckets = None
+        if not self.across_buckets:
+            buckets = layout.chunks(rounds.sorted_buckets()), layout.windows(rounds.sorted_buckets(), -1)
+        bias, sight = pairs.make(*tokens, Hashed(rounds, buckets), layout.flatten)
+        if new < total:
+            query = pad(query, (0, 0, total - new, 0))
+        query = layout.sort(query, is_query=True)
+        key, value = (layout.sort(part, is_query=False) for part in (key, value))
         output, totals = self.attend_to_chunks(query, key, value, bias, sight)
         output, totals = layout.unsort(output), layout.unsort(totals[..., None])[..., 0]
-        return output[:, :, :, total - new : total], totals[:, :, :, total - new : total]
+        return output[:, total - new : total], totals[:, total - new : total]
 
     def attend_one_by_one(self, query, key, value, rounds: "Rounds", pairs: "PairMaker") -> tuple[Tensor, Tensor]:
         """The same, for few queries: each with the keys of its own window."""
@@ -243,10 +250,16 @@ class LSHAttention(SharedQueryKeyAttention):
         own = rounds.slots[..., total - new : total]  # [B, H, R, T]
         window = torch.arange(-self.before * chunk, (1 + self.after) * chunk, device=key.device)
         columns = (own // chunk * chunk)[..., None] + window  # [B, H, R, T, W]
-        tokens = rounds.tokens_at(columns, self.before * chunk, self.after * chunk, self.wrap_around)
+        around = self.before * chunk, self.after * chunk, self.wrap_around
+        tokens = at_slots(rounds.order, columns, rounds.order.shape[3], *around)
+        buckets = None
+        if not self.across_buckets:
+            listed = rounds.sorted_buckets()
+            windows = at_slots(listed, columns, -1, *around).flatten(2, 3)
+            buckets = listed.gather(-1, own).flatten(2)[..., None], windows
         queries = torch.arange(total - new, total, device=key.device)
         queries = queries.expand(batch, heads, self.num_rounds, new).flatten(2)[..., None]
-        bias, sight = pairs.make(queries, tokens.flatten(2, 3), rounds)
+        bias, sight = pairs.make(queries, tokens.flatten(2, 3), Hashed(rounds, buckets))
         rows = torch.arange(batch * heads, device=key.device).view(batch, heads, 1, 1, 1) * total
         rows = (rows + tokens.clamp(max=total - 1)).flatten()
         query = query[:, :, None].expand(-1, -1, self.num_rounds, -1, -1).reshape(-1, 1, width)
@@ -254,11 +267,14 @@ class LSHAttention(SharedQueryKeyAttention):
             part.flatten(0, 2).index_select(0, rows).view(len(query), len(window), -1) for part in (key, value)
         )
         output, totals = self.attend_to_chunks(query, key, value, bias, sight)
-        return output.view(batch, heads, self.num_rounds, new, -1), totals.view(batch, heads, self.num_rounds, new)
+        output = output.view(batch, heads, self.num_rounds, new, -1).permute(0, 3, 1, 2, 4)
+        return output, totals.view(batch, heads, self.num_rounds, new).permute(0, 3, 1, 2)
 
 
-def fixed_factors(num_buckets: int | list[int] | tuple[int, ...]) -> Factors:
-    """The factors of a number of buckets, of which the second may be 1."""
+def fixed_factors(num_buckets: int | list[int] | tuple[int, ...] | str) -> Factors | None:
+    """The factors of a number of buckets, of which the second may be 1; None of one that follows the length."""
+    if isinstance(num_buckets, str):
+        return None
     factors = [num_buckets] if isinstance(num_buckets, int) else num_buckets
     return factors[0], factors[1] if len(factors) == 2 else 1
 
@@ -282,18 +298,43 @@ class Rounds:
     slots: Tensor
     buckets: Tensor
 
-    def tokens_at(self, columns: Tensor, before: int, after: int, circular: bool) -> Tensor:
-        """Tokens in the slots `columns` `[B, H, R, T, W]`, up to `before` below the first and `after` beyond the last.
+    def sorted_buckets(self) -> Tensor:
+        """The bucket in each slot, another number in every round `[B, H, R, L]`."""
+        rounds = torch.arange(self.order.shape[2], device=self.order.device)
+        return self.buckets.gather(-1, self.order) + 2 * BEYOND * rounds[:, None]
 
-        Beyond the ends of a round there are none, or the other rounds where all form a circle.
-        """
-        number, length = self.order.shape[2:]
-        if not circular:
-            table = pad(self.order, (before, after), value=length)
-            return table.gather(-1, (columns + before).flatten(3)).view_as(columns)
-        starts = torch.arange(number, device=columns.device).view(-1, 1, 1) * length
-        columns = (starts + columns) % (number * length)
-        return self.order.flatten(2).gather(-1, columns.flatten(2)).view_as(columns)
+
+def at_slots(values: Tensor, slots: Tensor, none: int, before: int, after: int, circular: bool) -> Tensor:
+    """What stands in slots `[B, H, R, T, W]` of the same round.
+
+    Args:
+        values: of each slot `[B, H, R, L]`.
+        slots: not below `-before`, nor `after` or more beyond the last. There the other rounds begin where all form a
+            circle.
+        none: what stands there where they do not.
+        before: see above.
+        after: see above.
+        circular: see above.
+    """
+    number, length = values.shape[2:]
+    if not circular:
+        return pad(values, (before, after), value=none).gather(-1, (slots + before).flatten(3)).view_as(slots)
+    starts = torch.arange(number, device=slots.device).view(-1, 1, 1) * length
+    slots = (starts + slots) % (number * length)
+    return values.flatten(2).gather(-1, slots.flatten(2)).view_as(slots)
+
+
+@dataclass
+class Hashed:
+    """What a hashing says of chunks of queries and the keys they look at.
+
+    Attributes:
+        rounds: the sorted tokens.
+        buckets: those of the queries `[B, H, X, C]` and of the keys `[B, H, X, W]`, where they limit what is seen.
+    """
+
+    rounds: Rounds
+    buckets: tuple[Tensor, Tensor] | None
 
 
 class PairMaker:
@@ -302,13 +343,15 @@ class PairMaker:
     def __init__(self, attention: LSHAttention, at: Positions, encoding: PositionEncoding, total: int):
         self.attention, self.at, self.encoding, self.total = attention, at, encoding, total
 
-    def make(self, queries: Tensor, keys: Tensor, rounds: Rounds | None, flatten=None) -> tuple[Tensor | None, Sight]:
+    def make(
+        self, queries: Tensor, keys: Tensor, hashed: Hashed | None = None, flatten=None
+    ) -> tuple[Tensor | None, Sight]:
         """Bias `[M, C, W]` or None, and sight, of chunks of queries and the keys they look at.
 
         Args:
             queries: tokens `[B, H, X, C]`.
             keys: tokens `[B, H, X, W]`.
-            rounds: the sorted tokens, or None where nothing was hashed.
+            hashed: what their hashing says, or None where nothing was hashed.
             flatten: makes M chunks of B, H and X, given a value for what is none of them.
         """
         flatten = flatten or (lambda values, fill: values.flatten(0, 2))
@@ -318,7 +361,7 @@ class PairMaker:
             flatten(self.places(keys), self.total),
             nowhere=self.total,
             is_causal=self.attention.is_causal,
-            **({} if rounds is None else self.hashed(queries, keys, rounds, flatten)),
+            **({} if hashed is None else self.restrictions(queries, keys, hashed, flatten)),
         )
         return None if bias is None else flatten(bias, 0), sight
 
@@ -351,36 +394,32 @@ class PairMaker:
         bias = self.encoding.pair_bias(pairs)
         return None if bias is None else bias.expand(*queries.shape, keys.shape[-1])
 
-    def hashed(self, queries: Tensor, keys: Tensor, rounds: Rounds, flatten) -> dict:
+    def restrictions(self, queries: Tensor, keys: Tensor, hashed: Hashed, flatten) -> dict:
         """What the hashing adds to the sight."""
-        attention = self.attention
-        buckets = {}
-        if not attention.across_buckets:
-            buckets = {
-                "query_buckets": flatten(own_round(rounds.buckets, queries), -1),
-                "key_buckets": flatten(own_round(rounds.buckets, keys), -2),
-            }
+        attention, rounds = self.attention, hashed.rounds
+        found: dict[str, Any] = {}
+        if hashed.buckets is not None:
+            found["buckets"] = tuple(flatten(buckets, -index) for index, buckets in enumerate(hashed.buckets, 1))
         number, length = rounds.order.shape[2:]
         circle = number * length // attention.chunk_length if attention.wrap_around else None
         repeated = number > 1 or (circle is not None and attention.before + 1 + attention.after > circle)
         if not (attention.deduplicate and repeated):
-            return buckets
-        chunks = pad(rounds.slots // attention.chunk_length, (0, 1))
+            return found
+        few = number * length // attention.chunk_length < 2**12
+        chunks = pad(rounds.slots // attention.chunk_length, (0, 1)).to(torch.int16 if few else torch.int32)
         if circle is not None:
-            chunks = chunks + torch.arange(number, device=chunks.device)[:, None] * (circle // number)
-        in_rounds = [
-            flatten(torch.stack([look_up(table[:, :, round_], tokens) for round_ in range(number)], -1), 0)
-            if table is not None
-            else None
-            for table in (chunks, None if attention.across_buckets else rounds.buckets)
-            for tokens in (queries, keys)
-        ]
-        return {**buckets, "meetings": Meetings(*in_rounds, attention.before, attention.after, circle)}
+            first = torch.arange(number, device=chunks.device, dtype=chunks.dtype) * (circle // number)
+            chunks = chunks + first[:, None]
 
+        def in_rounds(table):
+            return tuple(
+                flatten(torch.stack([look_up(table[:, :, each], tokens) for each in range(number)], dim=-1), 0)
+                for tokens in (queries, keys)
+            )
 
-def own_round(table: Tensor, tokens: Tensor) -> Tensor:
-    """What a table `[B, H, R, L + 1]` says of tokens `[B, H, R * N, Y]` in the round they are from."""
-    return table.gather(-1, tokens.flatten(2).unflatten(2, (table.shape[2], -1))).view_as(tokens)
+        buckets = None if attention.across_buckets else in_rounds(rounds.buckets)
+        found["meetings"] = Meetings(attention.before, attention.after, circle, *in_rounds(chunks), buckets)
+        return found
 
 
 class Layout:
@@ -395,15 +434,16 @@ class Layout:
         self.rounds, self.chunk, self.before, self.after, self.circular = rounds, chunk, before, after, circular
         device = rounds.order.device
         self.front, self.back = before * chunk, after * chunk
-        starts = torch.arange(batch * heads, device=device).view(batch, heads, 1, 1) * length
-        listed = starts + rounds.order  # [B, H, R, L]
+        self.lists = torch.arange(batch * heads, device=device).view(batch, heads, 1, 1)
+        rows = torch.arange(batch, device=device).view(-1, 1, 1, 1) * length + rounds.order
+        self.listed = rows * heads + torch.arange(heads, device=device).view(-1, 1, 1)  # tokens as in [B, L, H]
         in_list = torch.arange(number, device=device)[:, None] * length + rounds.slots
         if circular:
             size = number * length
             self.columns = torch.arange(-self.front, size + self.back, device=device) % size
-            self.index = listed.flatten(2)[..., self.columns].flatten()
+            self.index = self.listed.flatten(2)[..., self.columns].flatten()
             padded = size + self.front + self.back
-            self.places = starts // length * padded + self.front + in_list
+            self.places = self.lists * padded + self.front + in_list
             ends = torch.cat(
                 [
                     torch.arange(self.front, device=device),
@@ -413,19 +453,21 @@ class Layout:
             twice = (torch.arange(batch * heads, device=device)[:, None] * padded + ends).flatten()
             self.extra = twice, self.index[twice]
         else:
-            self.index = pad(listed.flatten(), (self.front, self.back))
-            self.places = starts * number + self.front + in_list
+            self.index = pad(self.listed.flatten(), (self.front, self.back))
+            self.places = self.lists * (number * length) + self.front + in_list
             self.extra = None
         self.count = len(self.index) // chunk - before - after
 
-    def tokens(self) -> tuple[Tensor, Tensor]:
-        """Tokens of each chunk `[B, H, X, C]` and of the window it looks at `[B, H, X, W]`."""
-        order, window = self.rounds.order, (self.before + 1 + self.after) * self.chunk
-        queries = order.flatten(2).unflatten(2, (-1, self.chunk))
+    def chunks(self, values: Tensor) -> Tensor:
+        """Values of slots `[B, H, R, L]` by chunk `[B, H, X, C]`."""
+        return values.flatten(2).unflatten(2, (-1, self.chunk))
+
+    def windows(self, values: Tensor, none: int) -> Tensor:
+        """Values of slots `[B, H, R, L]` in the window of each chunk `[B, H, X, W]`; `none` where no slot is."""
+        window = self.front + self.chunk + self.back
         if self.circular:
-            return queries, order.flatten(2)[..., self.columns].unfold(-1, window, self.chunk)
-        padded = pad(order, (self.front, self.back), value=self.shape[3])
-        return queries, padded.unfold(-1, window, self.chunk).flatten(2, 3)
+            return values.flatten(2)[..., self.columns].unfold(-1, window, self.chunk)
+        return pad(values, (self.front, self.back), value=none).unfold(-1, window, self.chunk).flatten(2, 3)
 
     def flatten(self, values: Tensor, fill: int) -> Tensor:
         """Values of chunks `[B, H, X, ...]` as `[M, ...]`; chunks that stand between two circles get `fill`."""
@@ -436,22 +478,31 @@ class Layout:
         return torch.cat([values, between], dim=1).flatten(0, 1)[: self.count]
 
     def sort(self, values: Tensor, is_query: bool) -> Tensor:
-        """Values of tokens `[B, H, L, K]` as chunks: `[M, C, K]`, of keys with `before + after` more."""
-        index, places, extra = self.index, self.places, self.extra
+        """Values of tokens `[B, H, S, K]` as chunks: `[M, C, K]`, of keys with `before + after` more."""
+        missing = self.shape[3] - values.shape[2]
+        rows = values.transpose(1, 2)  # as the projection left them, so that flattening needs no copy
+        if missing:
+            rows = pad(rows, (0, 0, 0, 0, 0, missing))
+        index, places, extra = self.index, by_token(self.places), self.extra
         if is_query:
             index = index[self.front : self.front + self.count * self.chunk]
             places, extra = places - self.front, None
-        rows = Reorder.apply(values.flatten(0, 2), index, places.view(-1, *self.shape[2:]), extra)
+        rows = Reorder.apply(rows.flatten(0, 2), index, places.flatten(0, 2), extra)
         return rows.unflatten(0, (-1, self.chunk))
 
     def unsort(self, values: Tensor) -> Tensor:
-        """Values of chunks `[M, C, K]` as those of tokens `[B, H, R, L, K]`."""
+        """Values of chunks `[M, C, K]` as those of tokens `[B, L, H, R, K]`."""
         batch, heads, number, length = self.shape
         if self.circular:
             values = pad(values, (0, 0, 0, 0, 0, self.before + self.after))
             values = values.unflatten(0, (batch * heads, -1))[:, : number * length // self.chunk]
-        starts = torch.arange(batch * heads * number, device=values.device).view(-1, 1) * length
-        index = starts + self.rounds.slots.view(-1, length)
-        places = starts + self.rounds.order.reshape(-1, length)
+        rounds = torch.arange(number, device=values.device)[:, None]
+        index = by_token((self.lists * number + rounds) * length + self.rounds.slots)
+        places = self.listed * number + rounds
         rows = values.reshape(-1, values.shape[-1])
-        return Reorder.apply(rows, index.flatten(), places[:, None], None).view(*self.shape, -1)
+        return Reorder.apply(rows, index.flatten(), places.view(-1, 1), None).view(*index.shape, -1)
+
+
+def by_token(values: Tensor) -> Tensor:
+    """Values `[B, H, R, L]` as `[B, L, H, R]`."""
+    return values.permute(0, 3, 1, 2)

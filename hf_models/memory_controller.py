@@ -2,9 +2,9 @@
 
 At token t, with memories read at r_{t-1} and moves of the memory with probabilities p_t:
 
-    h_t = act(W x_t + b + U h_{t-1} + R r_{t-1})      the output, and the state
-    p_t = softmax(P h_t + c)                          one distribution for each memory
-    v_t = writer(h_t)                                 what is pushed or written: a linear map or a small network
+    h_t = act(W [x_t, r_{t-1}] + b + U h_{t-1})    the output, and the state
+    p_t = softmax(P h_t + c)                       one distribution for each memory
+    v_t = writer(h_t)                              what is pushed or written: a linear map or a small network
     memory_t = sum over the moves of p_t times the memory after that move
 
 So what is pushed at a token is read at the next. The network is that of Delétang et al. 2022,
@@ -25,6 +25,7 @@ from .recurrent import RecurrentLayer, RecurrentWeights
 
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+GROWTH = 16  # memories that grow do so for so many tokens at a time
 
 
 class MemoryLayer(RecurrentLayer):
@@ -46,9 +47,8 @@ class MemoryLayer(RecurrentLayer):
         super().__init__(config)
         self.memories, self.cell_size = memories, cell_size
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.input = nn.Linear(self.width, self.width)
+        self.input = nn.Linear(self.width + memories * cell_size, self.width)
         self.recurrent = RecurrentWeights(self.width, self.width, bias=False)
-        self.read = nn.Linear(memories * cell_size, self.width, bias=False)
         self.actions = nn.Linear(self.width, memories * self.moves)
         first, *further = (*writer_sizes, memories * cell_size)
         self.write = nn.Linear(self.width, first)
@@ -84,21 +84,23 @@ class MemoryLayer(RecurrentLayer):
 
     def run(self, states, real, begin):
         """Reads token by token. On padding the state is kept."""
-        hidden, _, *others = begin
-        inputs = self.input(states)  # [B, T, D]
-        memory, fixed = self.prepare(begin, states.shape[1])
+        from_token, from_read = self.input.weight.split([self.width, self.memories * self.cell_size], dim=1)
+        inputs = nn.functional.linear(states, from_token, self.input.bias)  # [B, T, D]
+        hidden, memory, *others = begin
         hidden, memory = hidden.to(inputs.dtype), memory.to(inputs.dtype)
         # Weights that are applied to the same vector are applied together.
-        step = torch.cat([self.recurrent.weight, self.read.weight], dim=1).T.to(inputs.dtype)
+        step = torch.cat([self.recurrent.weight, from_read], dim=1).T.to(inputs.dtype)
         weight = torch.cat([self.actions.weight, self.write.weight]).to(inputs.dtype)
         bias = torch.cat([self.actions.bias, self.write.bias]).to(inputs.dtype)
-        kept = [None] * states.shape[1] if real is None else real.unbind(1)
+        given = inputs.unbind(1)
+        kept = [None] * len(given) if real is None else real.unbind(1)
         outputs = []
-        for given, keep in zip(inputs.unbind(1), kept, strict=True):
+        for token, keep in enumerate(kept):
+            if token % GROWTH == 0:
+                memory, fixed = self.prepare((hidden, memory, *others), min(GROWTH, len(given) - token))
             seen = torch.cat([hidden, memory[:, :, 0].flatten(1)], dim=-1)
-            new_hidden = self.activation(torch.addmm(given, seen, step))
-            chosen = nn.functional.linear(new_hidden, weight, bias)
-            new_memory = self._update(memory, chosen, fixed)
+            new_hidden = self.activation(torch.addmm(given[token], seen, step))
+            new_memory = self._update(memory, nn.functional.linear(new_hidden, weight, bias), fixed)
             if keep is not None:
                 new_hidden = torch.where(keep[:, None], new_hidden, hidden)
                 new_memory = torch.where(keep[:, None, None, None], new_memory, memory)

@@ -64,18 +64,20 @@ class TapeRNNLayer(MemoryLayer):
         return tapes, tapes if self.jump_length is None else self._sources(tapes, state[2])
 
     def _sources(self, tapes, jumps):
-        """From which cell each cell comes under each move, for `gather` over cells `[B, N, A M, C]`."""
-        batch, memories, cells, width = tapes.shape
+        """From which cell each cell comes under each move, as an index of the cells of all tapes `[B N A M]`."""
+        batch, memories, cells, _ = tapes.shape
         by = torch.stack([jumps.new_full((batch,), shift) for shift in (-1, 0, 1)] + [-jumps, jumps], dim=1)  # [B, A]
         sources = (torch.arange(cells, device=tapes.device) + by[..., None]) % cells  # [B, A, M]
-        return sources.view(batch, 1, -1, 1).expand(-1, memories, -1, width)
+        begins = cells * torch.arange(batch * memories, device=tapes.device).view(batch, memories, 1, 1)
+        return (sources[:, None] + begins).flatten()
 
     def after_moves(self, memory: Tensor, value: Tensor, fixed: Tensor) -> Tensor:
         """The tapes after the value is written and each move is made."""
         if self.jump_length is None:
             return windows(torch.cat([memory[:, :, -1:], value, memory[:, :, 1:], value], dim=2))
         written = torch.cat([value, memory[:, :, 1:]], dim=2)
-        return written.gather(2, fixed).unflatten(2, (self.moves, -1))
+        moved = written.flatten(0, 2).index_select(0, fixed)
+        return moved.view(*memory.shape[:2], self.moves, *memory.shape[2:])
 
 
 class TapeRNNPreTrainedModel(RecurrentPreTrainedModel):

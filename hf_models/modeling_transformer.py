@@ -84,6 +84,18 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                     f"{choice.__name__} needs attn_implementation='eager'; {implementation!r} cannot compute it."
                 )
 
+    def cache_for(self, use_cache: bool | None, past_key_values):
+        """As in every model; ValueError too where an encoding changes what it says of earlier tokens."""
+        cache = super().cache_for(use_cache, past_key_values)
+        if cache is not None:
+            for module in self.modules():
+                if isinstance(module, PositionEncoding) and not module.prefix_stable:
+                    raise ValueError(
+                        f"{type(module).__name__} changes with the longest position, so cached keys would not agree: "
+                        "set use_cache=False."
+                    )
+        return cache
+
     @property
     def prefix_stable(self) -> bool:
         """Whether more tokens leave earlier outputs as they are."""

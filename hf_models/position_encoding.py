@@ -113,6 +113,8 @@ class PositionEncoding(nn.Module):
     scalar = False  # pair_bias is arithmetic on single numbers, which FlexAttention can inline as it goes
     eager_only = False  # overrides scores or values, which no fused kernel computes
     sees = False  # reads `visible`
+    widens = False  # rotate changes the width of queries and keys
+    reads_width = False  # multiplies queries or keys with vectors of the head's width
     trace_width = 0  # E
 
     def __init__(self, config):

@@ -185,6 +185,7 @@ class PoPE(PositionEncoding):
         phase: how the phases begin: "zero", or "uniform" in [-2 pi, 0].
     """
 
+    widens = True
     distances_only = False
 
     phases = ("zero", "uniform")

@@ -7,7 +7,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eval_harness.compute import count_parameters, forward_flops, training_flops
 from eval_harness.models import build_model
-from hf_models import LSTMConfig, PositionTransformerConfig, UniversalTransformerConfig
+from hf_models import (
+    LSTMConfig,
+    PositionTransformerConfig,
+    RNNConfig,
+    StackRNNConfig,
+    TapeRNNConfig,
+    UniversalTransformerConfig,
+)
 
 
 VOCABULARY, WIDTH, HEADS, FEED_FORWARD = 11, 16, 2, 24
@@ -61,9 +68,12 @@ def test_the_halting_unit_counts():
     )
 
 
-def cell_loop_flops(layers: int, directions: int, lengths: list[int]) -> int:
-    """What torch counts when every cell of an LSTM is called on its own, and then the head."""
-    cell, head = nn.LSTMCell(WIDTH, WIDTH // directions), nn.Linear(WIDTH, VOCABULARY, bias=False)
+CELLS = {LSTMConfig: nn.LSTMCell, RNNConfig: nn.RNNCell}
+
+
+def cell_loop_flops(config_class, layers: int, directions: int, lengths: list[int]) -> int:
+    """What torch counts when every cell is called on its own, and then the head."""
+    cell, head = CELLS[config_class](WIDTH, WIDTH // directions), nn.Linear(WIDTH, VOCABULARY, bias=False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         for _ in range(layers * directions):
             for place in range(max(lengths)):
@@ -75,12 +85,33 @@ def cell_loop_flops(layers: int, directions: int, lengths: list[int]) -> int:
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("lengths", [[7, 7, 7], [7, 4, 1]])
-def test_an_lstm_costs_what_its_cells_cost(layers, bidirectional, lengths):
-    model = build_model(LSTMConfig(**SIZES, num_hidden_layers=layers, bidirectional=bidirectional))
-    mask = (torch.arange(7) < torch.tensor(lengths)[:, None]).long()  # where it has zeros, the LSTM runs packed
-    expected = cell_loop_flops(layers, 2 if bidirectional else 1, lengths)
+@pytest.mark.parametrize("config_class", CELLS)
+def test_an_lstm_and_an_rnn_cost_what_their_cells_cost(config_class, layers, bidirectional, lengths):
+    model = build_model(config_class(**SIZES, num_hidden_layers=layers, bidirectional=bidirectional))
+    mask = (torch.arange(7) < torch.tensor(lengths)[:, None]).long()  # where it has zeros, the model runs packed
+    expected = cell_loop_flops(config_class, layers, 2 if bidirectional else 1, lengths)
     assert forward_flops(model, input_ids=tokens(3, 7), attention_mask=mask) == expected
     assert forward_flops(model, training=True, input_ids=tokens(3, 7), attention_mask=mask) == expected
+
+
+def controller_flops(batch: int, length: int, read: int, chosen: int, writer: int = 0) -> int:
+    """Two operations for every weight of the network and of the head, and token."""
+    return 2 * batch * length * (WIDTH * (2 * WIDTH + read + chosen + VOCABULARY) + writer)
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_a_stack_costs_its_network_and_three_products_for_every_cell(size):
+    model = build_model(StackRNNConfig(**SIZES, num_stacks=2, stack_cell_size=5, stack_size=size))
+    cells = 7 * 7 if size is None else 7 * 3  # room is made for 7 tokens at once
+    expected = controller_flops(3, 7, read=10, chosen=2 * 3 + 10) + 2 * 3 * cells * 2 * 5 * 3
+    assert forward_flops(model, input_ids=tokens(3, 7)) == expected
+
+
+@pytest.mark.parametrize(("options", "cells", "moves"), [({}, 15, 3), ({"memory_size": 9, "jump_length": 2}, 9, 5)])
+def test_a_tape_costs_its_network_and_a_product_for_every_move_and_cell(options, cells, moves):
+    model = build_model(TapeRNNConfig(**SIZES, memory_cell_size=5, writer_sizes=[6, 4], **options))
+    network = controller_flops(3, 7, read=5, chosen=moves + 6, writer=6 * 4 + 4 * 5)
+    assert forward_flops(model, input_ids=tokens(3, 7)) == network + 2 * 3 * 7 * cells * 5 * moves
 
 
 def transformer_flops(batch: int, length: int, layers: int = 2) -> int:
@@ -131,7 +162,7 @@ def test_training_costs_three_passes_of_every_sequence():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("build", [transformer, lambda: build_model(LSTMConfig(**SIZES))], ids=["transformer", "lstm"])
+@pytest.mark.parametrize("build", [transformer, lambda: build_model(RNNConfig(**SIZES))], ids=["transformer", "rnn"])
 def test_counting_leaves_the_model_as_it_was(build, training):
     model = build().train(training)
     implementation = model.config._attn_implementation

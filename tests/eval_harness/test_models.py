@@ -1,5 +1,7 @@
 """Every architecture at every budget, counted here a second time and by hand."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from transformers import AutoConfig
@@ -7,7 +9,7 @@ from transformers import AutoConfig
 import hf_models
 from eval_harness.errors import HarnessError
 from eval_harness.models import ARCHITECTURES, build_model, get_architecture, size_model
-from hf_models import LSTMConfig, UniversalTransformerConfig
+from hf_models import LSTMConfig, RNNConfig, StackRNNConfig, TapeRNNConfig, UniversalTransformerConfig
 
 
 BUDGETS = (20_000, 100_000, 1_000_000)
@@ -16,9 +18,21 @@ BUDGETS = (20_000, 100_000, 1_000_000)
 def counted_by_hand(config) -> int:
     """Parameters without token embeddings, output head and position tables, from the sizes alone."""
     width = config.hidden_size
-    if isinstance(config, LSTMConfig):
+    if isinstance(config, (LSTMConfig, RNNConfig)):
         units, directions = (width // 2, 2) if config.bidirectional else (width, 1)
-        return config.num_hidden_layers * directions * 4 * units * (width + units + 2)
+        gates, vectors = (4, 2) if isinstance(config, LSTMConfig) else (1, 1)
+        learned = vectors * width if config.initial_state == "learned" else 0
+        return config.num_hidden_layers * (directions * gates * units * (width + units + 2) + learned)
+    if isinstance(config, StackRNNConfig):
+        read = config.num_stacks * config.stack_cell_size
+        return config.num_hidden_layers * (
+            width * (2 * width + read + 1) + (width + 1) * (3 * config.num_stacks + read)
+        )
+    if isinstance(config, TapeRNNConfig):
+        read, moves = config.num_tapes * config.memory_cell_size, 3 if config.jump_length is None else 5
+        sizes = [width, *config.writer_sizes, read]
+        writer = sum((before + 1) * after for before, after in pairwise(sizes))
+        return width * (2 * width + read + 1) + (width + 1) * moves * config.num_tapes + writer
     attention, norms = 4 * width**2, 4 * width
     feed_forward = 2 * width * config.intermediate_size + config.intermediate_size + width
     universal = isinstance(config, UniversalTransformerConfig)
@@ -45,6 +59,10 @@ def test_every_architecture_meets_every_budget(name, budget):
     [
         ("lstm", {"num_hidden_layers": 3}),
         ("lstm", {"num_hidden_layers": 2, "bidirectional": True}),
+        ("lstm", {"initial_state": "learned"}),
+        ("rnn", {"num_hidden_layers": 2, "bidirectional": True, "initial_state": "learned"}),
+        ("stack_rnn", {"num_hidden_layers": 2, "num_stacks": 3, "stack_cell_size": 5}),
+        ("tape_rnn", {"num_tapes": 4, "memory_size": 40, "jump_length": 7, "writer_sizes": [32]}),
         ("transformer-rope", {"num_attention_heads": 3, "num_hidden_layers": 4}),
         ("transformer-fire", {"hidden_size": 48, "num_attention_heads": 3}),
         ("transformer-alibi", {"intermediate_size": 128, "num_attention_heads": 2}),
@@ -85,6 +103,9 @@ def _of_width(width):
         ("transformer-coordinate", 20_000, {}, ["'transformer-coordinate'", "Did you mean"]),
         ("transformer-rope", 10, {}, ["cannot be as small as 10"]),
         ("lstm", 5, {}, ["cannot meet a budget of 5", "nearest size has 16"]),
+        ("tape_rnn", 3_000, {}, ["cannot meet a budget of 3000"]),
+        ("tape_rnn", 20_000, {"jump_length": 3}, ["jump_length needs a memory_size"]),
+        ("stack_rnn", 20_000, {"bidirectional": True}, ["Unknown configuration key of stack_rnn: 'bidirectional'"]),
         ("lstm", 20_000, {"hidden_size": 64}, ["cannot meet a budget of 20000", "33280"]),
         ("transformer-rope", 20_000, {"positon_encoding": "rope"}, ["'positon_encoding'", "'position_encoding'"]),
         ("transformer-rope", 20_000, {"position_encoding": "alibbi"}, ["'alibbi'", "Did you mean 'alibi'?"]),
@@ -113,6 +134,7 @@ def test_names_say_the_encoding():
     ("name", "bidirectional", "stem"),
     [
         ("lstm", {"bidirectional": True}, "LSTM"),
+        ("rnn", {"bidirectional": True}, "RNN"),
         ("transformer-t5", {"is_causal": False}, "PositionTransformer"),
         ("universal_transformer", {"is_causal": False}, "UniversalTransformer"),
     ],

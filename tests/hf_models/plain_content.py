@@ -64,7 +64,7 @@ class PlainTransformerXL(PlainScores):
 
 
 class PlainCoPE(PlainScores):
-    """Golovneva et al. 2024, equations 3 to 5; keys to come are counted the other way, with vectors of their own."""
+    """Golovneva et al. 2024; keys to come are counted the other way, with vectors of their own."""
 
     def content_bias(self, h, i, j, visible, at):
         query, last = at.unscaled[h, i], self.encoding.positions - 1
@@ -79,7 +79,7 @@ class PlainCoPE(PlainScores):
 
 
 class PlainFoX(PlainScores):
-    """Lin et al. 2025, equation 4: log f_{j+1} + ... + log f_i; keys to come as in the reversed sequence."""
+    """Lin et al. 2025: log f_{j+1} + ... + log f_i; keys to come as in the reversed sequence."""
 
     def content_bias(self, h, i, j, visible, at):
         gates = sigmoid(self.encoding.gate(at.states))
@@ -92,7 +92,7 @@ class PlainFoX(PlainScores):
 
 
 class PlainDAPE(PlainEncoding):
-    """Zheng et al. 2024, equation 3: s + b + f(s, b), by loops over the network's units."""
+    """Zheng et al. 2024: s + b + f(s, b), by loops over the network's units."""
 
     def base_bias(self, h, i, j, at):
         from tests.hf_models.plain_encodings import PLAIN_ENCODINGS
@@ -115,7 +115,7 @@ class PlainDAPE(PlainEncoding):
 
 
 class PlainPaTH(PlainScores):
-    """Yang et al. 2025, equation 1: matrices multiplied one by one."""
+    """Yang et al. 2025: matrices multiplied one by one."""
 
     def reflection(self, h, t, at):
         e = self.encoding

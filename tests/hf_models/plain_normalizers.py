@@ -8,21 +8,21 @@ from tests.hf_models.plain_encoding import PlainNormalizer
 
 
 class PlainLogN(PlainNormalizer):
-    """Chiang and Cholak 2022, section 5.3, with a logarithm of another base."""
+    """Chiang and Cholak 2022, with the logarithm to the base `length`."""
 
     def temperature(self, head, state, visible):
         return math.log(len(visible), self.normalizer.length)
 
 
 class PlainSSMax(PlainNormalizer):
-    """Nakanishi 2025, equation 3: the base of the powers is n ** s."""
+    """Nakanishi 2025: powers of n ** s in place of e."""
 
     def temperature(self, head, state, visible):
         return self.normalizer.scale[head] * math.log(len(visible))
 
 
 class PlainStickBreaking(PlainNormalizer):
-    """Tan et al. 2025, equation 1: a stick is broken from the nearest key on."""
+    """Tan et al. 2025: a stick is broken from the nearest key on."""
 
     def weights(self, scores, i, visible):
         left, weights = torch.ones(()), [torch.zeros(())] * len(visible)
@@ -35,14 +35,14 @@ class PlainStickBreaking(PlainNormalizer):
 
 
 class PlainEntmax(PlainNormalizer):
-    """Peters et al. 2019, equation 10: the threshold by bisection."""
+    """Peters et al. 2019: the threshold by bisection."""
 
     def weights(self, scores, i, visible):
         return Bisected.apply(scores, self.normalizer.alpha)
 
 
 class PlainASEntmax(PlainEntmax):
-    """Vasylenko et al. 2025, section 4: delta 1, beta and gamma functions of the state."""
+    """Vasylenko et al. 2025: delta 1, beta and gamma functions of the state."""
 
     def temperature(self, head, state, visible):
         n = self.normalizer
@@ -55,7 +55,7 @@ class PlainASEntmax(PlainEntmax):
 
 
 class Bisected(torch.autograd.Function):
-    """Entmax of a vector, in double precision; for a small gradient, the proposition 2 of the paper."""
+    """Entmax of a vector, in double precision, with the Jacobian diag(s) - s s' / sum(s), s = p ** (2 - alpha)."""
 
     @staticmethod
     def forward(ctx, scores, alpha):

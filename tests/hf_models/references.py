@@ -173,12 +173,12 @@ class Hooks:
         return lambda i, j: 0.0
 
 
-def lstm(states: Tensor, module, reverse: bool = False) -> Tensor:
-    """One direction of `nn.LSTM` over one sequence `[T, D]`, gate by gate."""
+def lstm(states: Tensor, module, reverse: bool, hidden: Tensor, cell: Tensor) -> Tensor:
+    """One direction of `nn.LSTM` over one sequence `[T, D]` from a state on, gate by gate."""
     suffix = "_l0_reverse" if reverse else "_l0"
     w_ih, w_hh = getattr(module, "weight_ih" + suffix), getattr(module, "weight_hh" + suffix)
     bias = getattr(module, "bias_ih" + suffix) + getattr(module, "bias_hh" + suffix)
-    hidden, cell, outputs = torch.zeros(module.hidden_size), torch.zeros(module.hidden_size), []
+    outputs = []
     for state in reversed(states) if reverse else states:
         gates = w_ih @ state + w_hh @ hidden + bias
         take, forget, new, give = gates.chunk(4)

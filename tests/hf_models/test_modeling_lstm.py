@@ -5,35 +5,17 @@ import torch
 from transformers import DynamicCache
 
 from hf_models.recurrent import RecurrentStateLayer
-from tests.hf_models import references
-from tests.hf_models.model_cases import CLOSE, build, gradients, pad, ragged, tokens
-
-
-def plain_model(model, row):
-    """States of one sequence of tokens."""
-    states = model.embed_tokens.weight[row] * 4.0  # the square root of the width
-    for layer in model.layers:
-        forward = references.lstm(states, layer.lstm)
-        if model.config.bidirectional:
-            forward = torch.cat([forward, references.lstm(states, layer.lstm, reverse=True)], dim=-1)
-        states = forward
-    return states
+from tests.hf_models.model_cases import CLOSE, build, tokens
+from tests.hf_models.plain_memory import assert_is_plain
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("case", ["lstm", "lstm-2", "lstm-bidirectional"])
+@pytest.mark.parametrize(
+    "case", ["lstm", "lstm-2", "lstm-learned", "lstm-bidirectional", "lstm-learned-bidirectional"]
+)
 def test_the_model_is_a_loop_over_cells_forward_and_in_every_gradient(case, side):
-    model, sequences = build(case, "Model"), ragged()
-    input_ids, mask = pad(sequences, side)
-    states = model(input_ids, attention_mask=mask).last_hidden_state[mask.bool()]
-    expected = torch.cat([plain_model(model, sequence) for sequence in sequences])
-    torch.testing.assert_close(states, expected, **CLOSE)
-    states.square().sum().backward()
-    found = gradients(model)
-    model.zero_grad()
-    expected.square().sum().backward()
-    for name, gradient in gradients(model).items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+    learned = {"initial_state": "learned"} if "learned" in case else {}
+    assert_is_plain(build(case.replace("learned-", ""), "Model", **learned), side)
 
 
 def test_padding_in_the_middle_is_skipped():
@@ -54,6 +36,19 @@ def test_weights_begin_orthogonal_or_xavier_with_a_forget_bias_of_one():
         assert gate.std().item() == pytest.approx((6 / 128) ** 0.5 / 3**0.5, rel=0.05)
     total = lstm.bias_ih_l0 + lstm.bias_hh_l0
     assert total.tolist() == [0.0] * 64 + [1.0] * 64 + [0.0] * 128
+
+
+def test_a_learned_initial_state_begins_at_zero_and_is_where_every_row_begins():
+    zero, learned = build("lstm-2", "Model", noise=0.0), build("lstm-learned", "Model", noise=0.0)
+    torch.testing.assert_close(learned(tokens()).last_hidden_state, zero(tokens()).last_hidden_state)
+    for layer in learned.layers:
+        assert layer.initial_state.shape == (2, 16)
+        layer.initial_state.data.normal_()
+    input_ids, mask = tokens(2, 3), torch.tensor([[0, 0, 0], [1, 1, 1]])
+    cache = learned(input_ids, attention_mask=mask, use_cache=True).past_key_values
+    for layer, state in zip(learned.layers, cache.layers, strict=True):
+        torch.testing.assert_close(torch.stack([state.keys[0], state.values[0]]), layer.initial_state)
+    assert not any(".initial_state" in name for name, _ in zero.named_parameters())
 
 
 def test_directions_share_the_width():
