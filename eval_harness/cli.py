@@ -31,6 +31,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code, which is 2 when the input has to be mended."""
+    if "" not in sys.path:
+        sys.path.append("")  # the working folder, for encodings in files of the user's own
     try:
         app(args=None if argv is None else list(argv), standalone_mode=True)
     except HarnessError as error:

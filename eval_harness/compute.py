@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.flop_counter import FlopCounterMode
 
-from hf_models.position_encodings import PositionEncoding
+from hf_models.position_encoding import PositionEncoding
 
 
 def count_parameters(model) -> dict[str, int]:
@@ -26,7 +26,8 @@ def count_parameters(model) -> dict[str, int]:
     tables = {
         parameter
         for module in model.modules()
-        if isinstance(module, PositionEncoding) and module.has_table
+        if isinstance(module, PositionEncoding)
+        and type(module).has_table  # the parts of a composed one, not all of it
         for parameter in module.parameters()
     }
     kinds = {"embedding": embedding, "head": head, "position_tables": tables}

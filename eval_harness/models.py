@@ -15,12 +15,16 @@ import hf_models
 from eval_harness.compute import count_parameters
 from eval_harness.errors import HarnessError, unknown
 from hf_models.configuration_recurrent import RecurrentConfig
-from hf_models.position_encodings import POSITION_ENCODINGS
+from hf_models.position_encodings import POSITION_ENCODINGS, parse_position_encoding
 
 
 HEAD_DIM = 32  # few wide heads cost less time than many narrow ones
 FEED_FORWARD_RATIO = 4
 TOLERANCE = 0.03
+FAMILIES = {
+    "transformer": hf_models.PositionTransformerConfig,
+    "universal_transformer": hf_models.UniversalTransformerConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,10 @@ class Architecture:
 def _architectures() -> dict[str, Architecture]:
     recurrent = (hf_models.LSTMConfig, hf_models.RNNConfig, hf_models.StackRNNConfig, hf_models.TapeRNNConfig)
     named = [Architecture(config_class.model_type, config_class) for config_class in recurrent]
-    for encoding, encoding_class in POSITION_ENCODINGS.items():
-        if not encoding_class.recurrent_only:
-            chosen = {"position_encoding": encoding}
-            named.append(Architecture(f"transformer-{encoding}", hf_models.PositionTransformerConfig, chosen))
-            named.append(
-                Architecture(f"universal_transformer-{encoding}", hf_models.UniversalTransformerConfig, chosen)
-            )
+    for family, config_class in FAMILIES.items():
+        for encoding, encoding_class in POSITION_ENCODINGS.items():
+            if not encoding_class.recurrent_only:
+                named.append(Architecture(f"{family}-{encoding}", config_class, {"position_encoding": encoding}))
     named.append(Architecture("universal_transformer", hf_models.UniversalTransformerConfig))
     return {architecture.name: architecture for architecture in sorted(named, key=lambda named: named.name)}
 
@@ -80,12 +81,22 @@ class SizedModel:
 def get_architecture(name: str) -> Architecture:
     """The architecture of that name.
 
+    After `transformer-` and `universal_transformer-` any position encoding may stand that a configuration names:
+    several at once ("transformer-rope+fox"), or one of the user's own file ("transformer-recency.Recency").
+
     Raises:
         HarnessError: there is none.
     """
-    if name not in ARCHITECTURES:
-        raise unknown("model", name, ARCHITECTURES)
-    return ARCHITECTURES[name]
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    family, _, encoding = name.partition("-")
+    if family in FAMILIES and ("+" in encoding or "." in encoding):
+        try:
+            parse_position_encoding(encoding)
+        except ValueError as error:
+            raise HarnessError(f"{name}: {error}") from error
+        return Architecture(name, FAMILIES[family], {"position_encoding": encoding})
+    raise unknown("model", name, ARCHITECTURES)
 
 
 def size_model(name: str, budget: int, **config) -> SizedModel:
@@ -152,6 +163,7 @@ def _solve_width(architecture, given, budget):
 
 def _solve_width_and_feed_forward(architecture, given, budget):
     sizes = [given] if "hidden_size" in given else _widths(given, budget)
+    sizes = [size for size in sizes if _is_allowed(architecture, given, size, last=size is sizes[-1])]
     fitting = []
     for size in sizes:
         width = size["hidden_size"]
@@ -179,7 +191,20 @@ def _widths(given, budget):
     # Budgets too small for one head of the usual width take one narrower head.
     narrow = [{"hidden_size": width, "num_attention_heads": 1} for width in (8, 16)]
     usual = [{"hidden_size": HEAD_DIM * n, "num_attention_heads": n} for n in range(1, widest // HEAD_DIM + 1)]
-    return narrow + usual
+    # Some encodings need a second head.
+    paired = [{"hidden_size": width, "num_attention_heads": 2} for width in (16, 32)]
+    return narrow + usual + paired
+
+
+def _is_allowed(architecture, given, size, last: bool) -> bool:
+    """Whether the configuration takes these sizes; what refuses the last of them too is not their fault."""
+    try:
+        make_config(architecture, given | size)
+    except HarnessError:
+        if last:
+            raise
+        return False
+    return True
 
 
 def _counted(architecture, given, **sizes) -> int:

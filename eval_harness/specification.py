@@ -12,7 +12,7 @@ from eval_harness.errors import HarnessError
 from eval_harness.tasks import Task, get_task
 
 
-MODEL_VERSION = 1  # raised when the code of a model changes what training gives
+MODEL_VERSION = 2  # raised when the code of a model changes what training gives
 
 
 @dataclass(frozen=True, kw_only=True)

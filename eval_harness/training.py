@@ -185,6 +185,7 @@ def size_for(run: TrainingRun) -> SizedModel:
     """The run's model at its budget, with a vocabulary and tables as its task and format need them."""
     task = run.make_task()
     vocabulary = Vocabulary(task)
+    longest = longest_tokens(run)
     given = {
         "vocab_size": vocabulary.size,
         "pad_token_id": vocabulary.pad_id,
@@ -193,11 +194,11 @@ def size_for(run: TrainingRun) -> SizedModel:
     }
     names = {each.name for each in fields(get_architecture(run.model).config_class)}
     if "max_position_embeddings" in names:
-        given["max_position_embeddings"] = longest_tokens(run)
+        given["max_position_embeddings"] = longest
     if "abacus" in (run.config.get("position_ids_scheme"), run.config.get("eval_position_ids_scheme")):
-        given["abacus_tokens"] = [
-            place for place, token in enumerate(vocabulary.tokens) if token in tuple("0123456789")
-        ]
+        digits = [place for place, token in enumerate(vocabulary.tokens) if token in tuple("0123456789")]
+        offset = run.config.get("abacus_offset", 100)
+        given |= {"abacus_tokens": digits, "abacus_offset": offset, "max_position_embeddings": longest + offset}
     if run.config.get("jump_length") == "input":  # of a Tape-RNN
         given["input_end_token_id"] = [vocabulary.sep_id, vocabulary.mask_id]
     sized = size_model(run.model, run.budget, **(given | run.config))
@@ -211,8 +212,6 @@ def _check_positions(run: TrainingRun, config) -> None:
     schemes = [getattr(config, f"{stage}position_ids_scheme", None) for stage in ("", "eval_")]
     if "supplied" in schemes:
         raise HarnessError("The position ids scheme 'supplied' needs ids with every batch; no task gives them.")
-    if "abacus" in schemes and not config.abacus_tokens:
-        raise HarnessError(f"The position ids scheme 'abacus' counts digits; task {run.task!r} has none.")
     if not hasattr(config, "bounds_positions") or not config.bounds_positions(config.position_ids_scheme):
         return
     tokens = get_format(run.format).token_length(run.make_task(), run.train_length, bos=run.bos)

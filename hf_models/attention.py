@@ -110,8 +110,9 @@ class Attention(nn.Module):
         if implementation == "flex_attention" and encoding.scalar and not isinstance(mask, Tensor):
             return flex_attention(query, key, value, mask, self.scaling, at, encoding, **kwargs), None
         if bias is not None:
-            # FlexAttention indexes the batch dimension, so it must have its real size.
-            bias = bias.to(query.dtype).expand(len(query), -1, -1, -1)
+            bias = bias.to(query.dtype)
+            if implementation == "flex_attention":  # which indexes the batch dimension, so it must have its real size
+                bias = bias.expand(len(query), -1, -1, -1)
         return ALL_ATTENTION_FUNCTIONS[implementation](
             self,
             query,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .attention import Attention
-from .attention_normalizers import Softmax
+from .attention_normalizers import Softmax, StickBreaking
 from .chunk_attention import ChunkAttention, Meetings, Reorder, Sight, exact
 from .hashing import Factors, columns_for, exponent_for, factors_of, factors_per_row, hash_vectors, seeded_axes
 from .position_encoding import Pairs, PositionEncoding, Positions
@@ -34,6 +34,12 @@ class SharedQueryKeyAttention(Attention):
 
     projections = 2
     eager_only = True
+
+    @classmethod
+    def check_combination(cls, encoding, normalizer):
+        """A normalizer that leaves oneself out as well would leave out the token before."""
+        if normalizer is StickBreaking:
+            raise ValueError(f"{cls.__name__} cannot work with {normalizer.__name__}: both leave out one's own key.")
 
     def project(self, states):
         """The query of each token, the same with root mean square 1 as its key, and its value."""

@@ -22,8 +22,8 @@ from .attention import Attention
 from .attention_normalizers import Softmax
 from .attention_types import parse_attention_type
 from .modeling_base import LongreachPreTrainedModel
-from .position_encoding import PositionEncoding, Positions
 from .own_files import check_files, save_files
+from .position_encoding import PositionEncoding, Positions
 from .position_encodings import LayerEncodings, own_files
 from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
 

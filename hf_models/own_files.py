@@ -46,7 +46,9 @@ def check_files(names: list[str]):
         if encoding.__module__ == "__main__" or file is None:
             raise ValueError(f"Position encoding {name!r} cannot be saved: put its class in a file of its own.")
         if Path(file).name in ours:
-            raise ValueError(f"Position encoding {name!r} cannot be saved: Longreach has a file {Path(file).name} too.")
+            raise ValueError(
+                f"Position encoding {name!r} cannot be saved: Longreach has a file {Path(file).name} too."
+            )
 
 
 def save_files(names: list[str], folder: str | Path):

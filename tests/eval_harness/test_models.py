@@ -1,5 +1,7 @@
 """Every architecture at every budget, counted here a second time and by hand."""
 
+import shutil
+import sys
 from itertools import pairwise
 
 import pytest
@@ -10,6 +12,7 @@ import hf_models
 from eval_harness.errors import HarnessError
 from eval_harness.models import ARCHITECTURES, build_model, get_architecture, size_model
 from hf_models import LSTMConfig, RNNConfig, StackRNNConfig, TapeRNNConfig, UniversalTransformerConfig
+from tests.hf_models import own_encoding
 
 
 BUDGETS = (20_000, 100_000, 1_000_000)
@@ -38,10 +41,28 @@ def counted_by_hand(config) -> int:
     universal = isinstance(config, UniversalTransformerConfig)
     layers = config.num_shared_layers if universal else config.num_hidden_layers
     heads = config.num_attention_heads
-    encoding = {"t5": 32 * heads, "fire": 32 + 32 + 32 * heads + heads + 2}.get(config.position_encoding, 0)
+    encoding = encoding_by_hand(config.position_encoding, width, heads)
     halting = width + 1 if universal and config.halting == "act" else 0
     last_norm = 2 * width if config.norm_position == "pre" else 0
     return layers * (attention + feed_forward + norms) + encoding + halting + last_norm
+
+
+def encoding_by_hand(name: str, width: int, heads: int) -> int:
+    """Parameters of a causal model's encoding with its default arguments, tables of positions left out."""
+    head, kerple = width // heads, 2 * heads
+    return {
+        "pope": width,
+        "t5": 32 * heads,
+        "fire": 32 + 32 + 32 * heads + heads + 2,
+        "kerple": kerple,
+        "shaw": 17 * head,
+        "shaw_values": 2 * 17 * head,
+        "transformer_xl": width * width + 2 * width,
+        "cope": 64 * head,
+        "fox": (width + 1) * heads,
+        "dape": kerple + (2 * heads + 1) * 32 + (32 + 1) * heads,
+        "path": 2 * 32 * width + 3 * width + (width + 1) * heads,
+    }.get(name, 0)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -120,6 +141,29 @@ def test_what_cannot_be_built_is_refused_in_one_sentence(name, budget, config, w
         size_model(name, budget, **config)
     assert "\n" not in str(refusal.value)
     assert all(word in str(refusal.value) for word in words), refusal.value
+
+
+def test_a_name_may_compose_encodings(monkeypatch, tmp_path):
+    architecture = get_architecture("universal_transformer-rope+fox")
+    assert architecture.config_class is UniversalTransformerConfig
+    sized = size_model("transformer-learned+fox", 20_000, vocab_size=11, max_position_embeddings=100)
+    width, heads = sized.config.hidden_size, sized.config.num_attention_heads
+    assert sized.parameters["position_tables"] == 100 * width
+    plain = size_model("transformer-none", 20_000, vocab_size=11, **sized.chosen)
+    assert sized.parameters["counted"] == plain.parameters["counted"] + (width + 1) * heads
+    with pytest.raises(
+        HarnessError, match=r"transformer-rope\+foxx: Unknown position encoding 'foxx'. Did you mean 'fox'"
+    ):
+        get_architecture("transformer-rope+foxx")
+
+
+def test_a_name_may_be_of_the_users_own_file(monkeypatch, tmp_path):
+    shutil.copy(own_encoding.__file__, tmp_path / "recency.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert size_model("transformer-recency.Recency", 20_000).config.position_encoding == "recency.Recency"
+    with pytest.raises(HarnessError, match=r"nowhere.Recency' needs nowhere.py: put its folder on the Python path"):
+        get_architecture("transformer-nowhere.Recency")
+    sys.modules.pop("recency")
 
 
 def test_names_say_the_encoding():

@@ -238,6 +238,26 @@ def test_random_ids_are_the_same_under_teacher_forcing_and_in_decoding():
     assert_decoded(outcomes, decode_row_by_row(model, get_task("duplicate"), 7, 16, ids))
 
 
+def test_random_distances_are_drawn_for_each_example_too():
+    scheme = dict.fromkeys(RANDOM, "randomized_distances")
+    model = build("transformer-t5", config=scheme, noise=0.1)
+    outcomes = score(model, lengths=(7,), examples=16)
+    assert_same_outcomes(score(model, lengths=(7,), examples=16), outcomes)
+    seen, hook = watch(model)
+    score(model, lengths=(7,), examples=16)
+    hook.remove()
+    drawn = seen[0]["position_ids"]
+    assert_decoded(outcomes, decode_row_by_row(model, get_task("duplicate"), 7, 16, drawn))
+
+
+def test_a_model_with_hashing_attention_is_decoded_freely():
+    lsh = {"attention_types": {"name": "lsh", "chunk_length": 4}}
+    model = build("transformer-alibi", config=lsh)
+    scorer = Scorer(model, get_task("duplicate"), "autoregressive", examples=12)
+    assert scorer.decoding == "free"
+    assert len(scorer.score(lengths_of(2, 5)).examples) == 24
+
+
 def watch(model):
     """Keeps what a model is called with; also the hook that does so."""
     seen = []

@@ -14,6 +14,7 @@ from eval_harness.data import TrainingBatches
 from eval_harness.encoding import Vocabulary
 from eval_harness.errors import HarnessError
 from eval_harness.models import ARCHITECTURES, build_model
+from eval_harness.protocol import TestLengths
 from eval_harness.protocol import test_lengths as protocol_lengths
 from eval_harness.results import read_json
 from eval_harness.scoring import Scorer
@@ -21,6 +22,7 @@ from eval_harness.tasks import get_task
 from eval_harness.training import (
     RunTrainingArguments,
     default_arguments,
+    longest_tokens,
     size_for,
     train,
     weight_changing,
@@ -261,6 +263,16 @@ def test_a_folder_that_holds_something_else_is_refused_and_left(make, words, tin
             {},
             "Training length 6 needs 21 position ids; max_position_embeddings is 8",
         ),
+        (
+            {"model": "transformer-rope", "config": {"position_ids_scheme": "supplied"}},
+            {},
+            "scheme 'supplied' needs ids with every batch; no task gives them",
+        ),
+        (
+            {"model": "transformer-learned", "task": "majority", "config": {"position_ids_scheme": "abacus"}},
+            {},
+            "scheme 'abacus' needs abacus_tokens",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, arguments, words, tmp_path):
@@ -335,3 +347,14 @@ def test_a_model_learns_what_it_is_trained_on(model, changes, tmp_path):
     rows = scorer.score(protocol_lengths(run.make_task(), 10, 2.0)).lengths
     assert min(row["exact"] for row in rows if row["length"] <= 10) > 0.95
     assert read_json(folder / "run.json")["final_loss"] < 0.1
+
+
+def test_abacus_counts_the_digits_of_the_tasks_vocabulary(tmp_path):
+    abacus = {"position_ids_scheme": "abacus", "eval_position_ids_scheme": "abacus"}
+    run = tiny("transformer-learned", task="binary_addition", config=abacus, steps=3)
+    vocabulary = Vocabulary(run.make_task())
+    model = AutoModelForCausalLM.from_pretrained(train_quietly(run, tmp_path / "run"))
+    assert [vocabulary.tokens[token] for token in model.config.abacus_tokens] == ["0", "1"]
+    assert model.config.max_position_embeddings == longest_tokens(run) + model.config.abacus_offset
+    outcomes = Scorer(model, run.make_task(), "autoregressive", examples=4).score(TestLengths((3,), (9,), (), 6, 2.0))
+    assert len(outcomes.examples) == 8

@@ -300,15 +300,6 @@ def test_rope_needs_an_even_head():
     encoding_refused("RoPE needs an even head width, not 3", "rope", hidden_size=6)
 
 
-@pytest.mark.parametrize("rope_type", ["dynamic", "longrope", "proportional"])
-@pytest.mark.filterwarnings("ignore")
-def test_scalings_whose_frequencies_follow_the_length_are_refused(rope_type):
-    parameters = {"rope_type": rope_type, "rope_theta": 10000.0, "factor": 2.0}
-    encoding_refused(
-        f"rope_type {rope_type!r} is not supported. Allowed: default,", "rope", rope_parameters=parameters
-    )
-
-
 @pytest.mark.parametrize("parameters", [None, {"rope_theta": 100.0}, {"rope_type": "linear", "factor": 2.0}], ids=str)
 def test_rope_parameters_are_completed_and_come_back(parameters, tmp_path):
     config = PositionTransformerConfig(**ATTENTION, rope_parameters=parameters)
@@ -318,11 +309,6 @@ def test_rope_parameters_are_completed_and_come_back(parameters, tmp_path):
     assert PositionTransformerConfig.from_pretrained(tmp_path).rope_parameters == config.rope_parameters
     model = class_of(config, "Model")(config)
     assert model(torch.arange(5)[None]).last_hidden_state.isfinite().all()
-
-
-def test_turning_a_part_of_the_channels_is_refused():
-    parameters = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
-    encoding_refused("partial_rotary_factor", "rope", rope_parameters=parameters)
 
 
 @pytest.mark.parametrize(

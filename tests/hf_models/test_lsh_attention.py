@@ -6,9 +6,11 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch.autograd import gradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, ReformerConfig
 from transformers.models.reformer.modeling_reformer import LSHSelfAttention
 
+from hf_models import PositionTransformerConfig
 from hf_models.chunk_attention import ChunkAttention, Sight
 from hf_models.hashing import exponent_for, factors_of, factors_per_row, seeded_axes
 from hf_models.lsh_attention import LSHAttention, SharedQueryKeyAttention
@@ -321,9 +323,24 @@ def test_the_number_of_buckets_follows_the_length_of_each_row():
     numbers = [2 ** exponent_for(length, 64) for length in (128, 191, 192, 256, 1024, 4096, 8192, 16384)]
     assert numbers == [4, 4, 4, 8, 32, 128, 256, 512]
     assert [factors_of(exponent, 64) for exponent in (5, 7, 8, 9)] == [(32, 1), (128, 1), (16, 16), (16, 32)]
+    assert [factors_of(exponent, 3) for exponent in (2, 3)] == [(4, 1), (2, 4)]
     lengths = torch.tensor([3, 4, 5, 9, 17, 40])
     assert factors_per_row(lengths, 40, 4, None).tolist() == [[1, 1], [1, 1], [2, 1], [4, 1], [8, 1], [4, 4]]
     assert factors_per_row(lengths, 40, 4, (6, 2)).tolist() == [[1, 1]] * 2 + [[6, 2]] * 4
+
+
+@pytest.mark.parametrize("length", [128, 200, 1024, 4096, 8192, 16384])
+def test_that_number_is_what_the_reformer_begins_with(length):
+    reformer = LSHSelfAttention(ReformerConfig(lsh_attn_chunk_length=64, num_buckets=None), layer_idx=0)
+    reformer._set_num_buckets(length)
+    ours = [factor for factor in factors_of(exponent_for(length, 64), 64) if factor > 1]
+    assert ours == (reformer.num_buckets if isinstance(reformer.num_buckets, list) else [reformer.num_buckets])
+
+
+def test_the_factors_are_hashed_by_axes_of_their_own():
+    layer, _ = layer_of(num_buckets=[4, 4])
+    first, second = axes_of(layer, [4, 4])
+    assert not torch.equal(first, second)
 
 
 def test_more_axes_begin_with_the_same_ones():
@@ -331,6 +348,9 @@ def test_more_axes_begin_with_the_same_ones():
     for own in axes:
         torch.testing.assert_close(own, axes[-1][: len(own)], rtol=0, atol=0)
     assert len(axes[-1].unique()) == axes[-1].numel()
+    # The same in every process, on every machine.
+    drawn = seeded_axes(7, columns=2, heads=1, rounds=1, width=2).flatten()
+    torch.testing.assert_close(drawn, torch.tensor([-0.146795, 0.786141, 0.946822, -1.114344]), rtol=0, atol=1e-6)
 
 
 def test_hashing_is_seeded_and_leaves_the_global_generator_alone():
@@ -450,6 +470,28 @@ def test_no_pair_bias_or_mask_of_all_pairs_is_made(monkeypatch):
         assert at.visible is None
 
 
+class Largest(TorchDispatchMode):
+    """Keeps the size of the largest tensor that any operation makes."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (list, tuple)) else [made]:
+            self.size = max(self.size, tensor.numel() if isinstance(tensor, torch.Tensor) else 0)
+        return made
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_nothing_is_as_large_as_all_pairs(implementation):
+    options = {"attention_types": LSH, "attn_implementation": implementation, "hidden_size": 4, "vocab_size": 8}
+    model = build("transformer-alibi", "Model", **options, intermediate_size=4, pad_token_id=None)
+    input_ids = torch.zeros(1, 2000, dtype=torch.long)
+    with Largest() as largest:
+        model(input_ids, attention_mask=input_ids + 1).last_hidden_state.sum().backward()
+    assert largest.size < 2000**2 / 10
+
+
 def test_no_weights_are_recorded():
     model = build("transformer-rope", "Model", attention_types=[LSH, "full"], attn_implementation="eager")
     (full,) = model(tokens(2, 9), output_attentions=True).attentions
@@ -471,22 +513,25 @@ def test_checkpointing_changes_no_gradient(case):
         torch.testing.assert_close(first, second)
 
 
-@pytest.mark.parametrize(("causal", "options"), [(True, {}), (False, {"wrap_around": True, "across_buckets": False})])
+COMPILED = [
+    ("causal", {}, None),
+    ("bidirectional", {"wrap_around": True, "across_buckets": False}, torch.ones(2, 13).triu(-10).long()),
+]
+
+
+@pytest.mark.parametrize(("direction", "options", "mask"), COMPILED)
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # Dynamo's own, of every autograd.Function
-def test_it_compiles_without_a_graph_break(causal, options):
-    options = {"attention_types": {**LSH, **options}, "num_hidden_layers": 1}
-    model = build("transformer-alibi", "ForMaskedLM", **options, is_causal=causal, use_cache=False)
+def test_it_compiles_without_a_graph_break(direction, options, mask):
+    options = {"attention_types": {**LSH, **options}, "num_hidden_layers": 1, "is_causal": direction == "causal"}
+    model = build("transformer-alibi", "ForMaskedLM", **options, use_cache=False)
     torch.compiler.reset()
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    input_ids = tokens(2, 13)
-    for given in ({}, {"attention_mask": torch.ones_like(input_ids).triu(-10)}):
-        gradients = []
-        for form in (compiled, model):
-            model.zero_grad()
-            form(input_ids, labels=input_ids, **given).loss.backward()
-            gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-        for first, second in zip(*gradients, strict=True):
-            torch.testing.assert_close(first, second, **CLOSE)
+    input_ids, gradients = tokens(2, 13), []
+    for form in (torch.compile(model, backend="eager", fullgraph=True), model):
+        model.zero_grad()
+        form(input_ids, labels=input_ids, attention_mask=mask).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second, **CLOSE)
 
 
 @pytest.mark.parametrize("how", ["bfloat16", "autocast"])
@@ -580,6 +625,11 @@ def test_normalizers_with_weights_of_their_own_are_refused(monkeypatch):
     model = build("transformer-none", "Model", attention_types=LSH, attention_normalizer="warm")
     plain = build("transformer-none", "Model", attention_types=LSH)
     assert not torch.allclose(model(tokens(2, 9)).last_hidden_state, plain(tokens(2, 9)).last_hidden_state)
+
+
+def test_a_normalizer_that_leaves_out_oneself_too_is_refused():
+    with pytest.raises(StrictDataclassError, match="SharedQueryKeyAttention cannot work with StickBreaking"):
+        PositionTransformerConfig(attention_types="shared_query_key", attention_normalizer="stick_breaking")
 
 
 def test_masks_of_pairs_are_refused():

@@ -44,7 +44,9 @@ def test_its_file_is_saved_with_the_model_and_needs_nothing_installed(recency, t
     for name, model in models.items():
         model.save_pretrained(tmp_path / name)
         assert "from .position_encoding import PositionEncoding" in (tmp_path / name / "recency.py").read_text()
-        jobs.append({"name": name, "saved": name, "auto_class": "AutoModelForCausalLM", "input_ids": tokens().tolist()})
+        jobs.append(
+            {"name": name, "saved": name, "auto_class": "AutoModelForCausalLM", "input_ids": tokens().tolist()}
+        )
     found = fresh_process.run(tmp_path, jobs)
     for name, model in models.items():
         assert found[name]["digest"] == fresh_process.digest(model)
