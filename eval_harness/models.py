@@ -38,7 +38,7 @@ class Architecture:
     """
 
     name: str
-    config_class: type
+    config_class: Any
     fields: dict = field(default_factory=dict)
 
     @property

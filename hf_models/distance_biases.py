@@ -47,6 +47,10 @@ class DistanceBias(PositionEncoding):
         if form == "causal" and not config.is_causal:
             others = " or ".join(repr(other) for other in cls.forms[1:])
             raise ValueError(f"{cls.__name__}'s causal form needs a causal model; take {others}.")
+        if form is None and not config.is_causal and "directional" not in cls.forms:
+            raise ValueError(
+                f"{cls.__name__} has no form that tells left from right; a bidirectional model must say form='symmetric'."
+            )
 
     def kernel(self, lengths: Tensor, heads: Tensor) -> Tensor:
         """The bias of each pair.
@@ -147,8 +151,8 @@ class HardALiBi(DistanceBias):
     """The first head sees its own token alone, the next one the last two tokens, and so on; the other heads see all.
 
     Distances count, not tokens: where ids have gaps a head sees fewer, and always itself. The bidirectional form is a
-    symmetric window, and no form tells left from right: add an encoding that does ("hard_alibi+rope") where that
-    matters. A single windowed head, the default for two heads, says nothing of positions in a bidirectional model.
+    symmetric window, which must be asked for, since no form tells left from right: compose it with an encoding that
+    does where that matters. A single windowed head, the default for two heads, says nothing of positions there.
 
     Jelassi et al. 2024, https://arxiv.org/abs/2402.01032.
 

@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from .custom_encodings import CUSTOM_ENCODINGS
 from .position_encoding import PositionEncoding
@@ -18,8 +19,9 @@ def import_encoding(name: str) -> type[PositionEncoding]:
     Raises:
         ValueError: there is no such file or class, or it is no position encoding.
     """
-    if name in CUSTOM_ENCODINGS:
-        return CUSTOM_ENCODINGS[name]
+    beside: Any = CUSTOM_ENCODINGS
+    if name in beside:
+        return beside[name]
     file, _, class_name = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(file), class_name, None)
@@ -27,8 +29,8 @@ def import_encoding(name: str) -> type[PositionEncoding]:
         if error.name != file:
             raise
         raise ValueError(
-            f"Position encoding {name!r} needs {file}.py: put its folder on the Python path (PYTHONPATH), or load with "
-            "trust_remote_code=True where Longreach is not installed."
+            f"Position encoding {name!r} needs {file}.py: put its folder on the Python path (PYTHONPATH), or load "
+            "with trust_remote_code=True where Longreach is not installed."
         ) from error
     if not (isinstance(found, type) and issubclass(found, PositionEncoding)):
         raise ValueError(f"{file}.py has no class {class_name!r} derived from PositionEncoding.")

@@ -68,7 +68,7 @@ ENTRIES: dict[str, str | dict] = {
     **{name: name for name in PLAIN_ENCODINGS},
     "alibi-symmetric": {"name": "alibi", "form": "symmetric"},
     "alibi-learned": {"name": "alibi", "learned_slopes": True},
-    "hard_alibi": {"name": "hard_alibi", "masked_heads": 2},
+    "hard_alibi-symmetric": {"name": "hard_alibi", "masked_heads": 2, "form": "symmetric"},
     "kerple-power": {"name": "kerple", "kernel": "power"},
     "kerple-symmetric": {"name": "kerple", "form": "symmetric"},
     "sandwich-symmetric": {"name": "sandwich", "form": "symmetric"},

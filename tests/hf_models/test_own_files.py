@@ -73,7 +73,7 @@ def test_a_missing_file_or_class_is_named(recency, tmp_path):
         with pytest.raises(StrictDataclassError) as caught:
             config_of("transformer-none", position_encoding=name)
         assert text in str(caught.value)
-    with pytest.raises(StrictDataclassError, match="Recency has no argument 'begin'. Allowed: start"):
+    with pytest.raises(StrictDataclassError, match=r"Recency has no argument 'begin'. Allowed: start"):
         config_of("transformer-none", position_encoding={"name": recency, "begin": 1})
 
 
