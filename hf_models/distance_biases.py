@@ -49,7 +49,8 @@ class DistanceBias(PositionEncoding):
             raise ValueError(f"{cls.__name__}'s causal form needs a causal model; take {others}.")
         if form is None and not config.is_causal and "directional" not in cls.forms:
             raise ValueError(
-                f"{cls.__name__} has no form that tells left from right; a bidirectional model must say form='symmetric'."
+                f"{cls.__name__} has no form that tells left from right; "
+                "a bidirectional model must say form='symmetric'."
             )
 
     def kernel(self, lengths: Tensor, heads: Tensor) -> Tensor:
