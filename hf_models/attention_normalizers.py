@@ -63,6 +63,9 @@ class LogN(Softmax):
     padding excluded: by one at the `length` of training.
 
     Chiang and Cholak 2022, https://arxiv.org/abs/2202.12172.
+
+    Args:
+        length: number of keys at which the factor is one.
     """
 
     sees = True

@@ -21,6 +21,9 @@ class Shaw(PositionEncoding):
     The table is shared by the heads; a bidirectional model has vectors for both directions.
 
     Shaw et al. 2018, https://arxiv.org/abs/1803.02155, without the vectors that are added to the values.
+
+    Args:
+        max_distance: the greatest distance with a vector of its own, n.
     """
 
     reads_width = True
@@ -148,6 +151,9 @@ class CoPE(PositionEncoding):
     for the keys to come, so that direction is seen.
 
     Golovneva et al. 2024, https://arxiv.org/abs/2405.18719.
+
+    Args:
+        positions: how many positions are told apart, P.
     """
 
     reads_width = True

@@ -22,6 +22,10 @@ class T5(PositionEncoding):
     the last one. Causal models spend all buckets on the past, bidirectional ones half on each side.
 
     Raffel et al. 2020, https://arxiv.org/abs/1910.10683.
+
+    Args:
+        buckets: how many there are, B.
+        max_distance: from where on all distances share the last bucket, N.
     """
 
     scalar = True
@@ -67,6 +71,10 @@ class FIRE(PositionEncoding):
     i - j, so that a bidirectional model tells left from right.
 
     Li et al. 2024, https://arxiv.org/abs/2310.04418.
+
+    Args:
+        width: hidden units of the network.
+        threshold: what the denominator's position is at least, to begin with; it is trained, L.
     """
 
     relative = False

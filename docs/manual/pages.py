@@ -47,8 +47,9 @@ def formulas(text: str) -> str:
 
 
 def displayed(latex: str) -> str:
-    """A formula on a line of its own, which may be scrolled."""
-    return f'<div class="formula">{convert(latex, display="block")}</div>'
+    """Formulas, each on a line of its own, which may be scrolled."""
+    lines = latex.strip().splitlines()
+    return "\n\n".join(f'<div class="formula">{convert(line, display="block")}</div>' for line in lines)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -81,7 +82,7 @@ def page(choice: Choice, drawn: bool = False) -> str:
         f"![{choice.title}: {alternative(choice)}]({choice.name}.png)",
         caption(choice, drawn),
         "## Forms, cache, kernels",
-        table(["", ""], special[choice.kind](choice)),
+        table(["", choice.title], special[choice.kind](choice)),
         "## Cost",
         formulas(facts["cost"]),
         "## When to use it",
@@ -181,7 +182,10 @@ def normalizer_rows(choice: Choice) -> list[list[str]]:
         ["cache", "keys and values as without it"],
         ["computed by", ", ".join(implementations(choice))],
         ["attention types", ", ".join(f"`{name}`" for name in ATTENTION_TYPES if goes_with_type(choice, name))],
-        ["parameters", f"{sum(weight.numel() for weight in layer.parameters())} per layer of {HEADS} heads, {HEAD_DIM} wide"],
+        [
+            "parameters",
+            f"{sum(weight.numel() for weight in layer.parameters())} per layer of {HEADS} heads, {HEAD_DIM} wide",
+        ],
     ]
 
 
@@ -200,7 +204,10 @@ def attention_rows(choice: Choice) -> list[list[str]]:
         ["cache", f"transformers' `{layer.cache_layer_type}`"],
         ["later tokens leave earlier outputs as they are", YES if stable else NO],
         ["computed by", computed_by(choice)],
-        ["position encodings", f"{sum(goes_with_type(each, choice.name) for each in choices('position_encodings'))} of {len(POSITION_ENCODINGS)}: see [what goes with what](../combinations.md)"],
+        [
+            "position encodings",
+            f"{sum(goes_with_type(each, choice.name) for each in choices('position_encodings'))} of {len(POSITION_ENCODINGS)}: see [what goes with what](../combinations.md)",
+        ],
     ]
 
 
@@ -238,9 +245,9 @@ def caption(choice: Choice, drawn: bool) -> str:
     )
     if drawn:
         return text + "The encoding begins without effect: its parameters are drawn from a normal distribution here."
-    if "hard" in choice.name:
+    if choice.facts.get("hides"):
         text += "Grey: not seen. "
-    return text + ("Parameters are as they begin, with a fixed seed." if parameters(choice) else "")
+    return text + "Weights are as they begin, with a fixed seed."
 
 
 def snippet(choice: Choice) -> str:
@@ -298,7 +305,6 @@ def encodings_table() -> str:
         rows.append(
             [
                 link(choice),
-                choice.title,
                 acts,
                 form.partition(" (")[0],
                 f"+{more}" if more else "",
@@ -307,7 +313,7 @@ def encodings_table() -> str:
                 paper_link(choice),
             ]
         )
-    head = ["name", "", "acts through", "bidirectional: left ≠ right", "cache", "parameters", "kernels", "paper"]
+    head = ["name", "acts through", "left ≠ right", "cache", "parameters", "kernels", "paper"]
     return table(head, rows)
 
 

@@ -69,7 +69,7 @@ def added_to_scores(encoding: Choice, is_causal: bool) -> tuple[Tensor, bool]:
 def encoding_picture(encoding: Choice) -> tuple[bytes, bool]:
     """A PNG of what the encoding adds, and whether its parameters were drawn for it."""
     forms = [True, False] if encoding.has_bidirectional_form else [True]
-    figure = Figure(figsize=(11, 2.5 * len(forms)), layout="constrained")
+    figure = Figure(figsize=(9, 2.2 * len(forms)), layout="constrained")
     axes = figure.subplots(len(forms), HEADS + 1, squeeze=False, width_ratios=[1] * HEADS + [1.5])
     drawn = False
     for row, is_causal in zip(axes, forms, strict=True):
@@ -91,7 +91,9 @@ def draw_row(figure: Figure, row, added: np.ndarray, label: str):
         image = axis.imshow(added[head], cmap="RdBu_r", vmin=-limit, vmax=limit)
         axis.set_title(f"head {head + 1}", fontsize=9)
         axis.set_xlabel("key", fontsize=8)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(labelsize=7, labelleft=head == 0)
+        axis.set_xticks([0, LENGTH // 2, LENGTH])
+        axis.set_yticks([0, LENGTH // 2, LENGTH])
     row[0].set_ylabel(f"{label}\nquery", fontsize=8)
     figure.colorbar(image, ax=row[:HEADS], shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
     query = LENGTH - 1 if label == "causal" else LENGTH // 2
@@ -99,7 +101,7 @@ def draw_row(figure: Figure, row, added: np.ndarray, label: str):
         row[-1].plot(added[head, query], color=LINES[head], linewidth=1.3, label=f"head {head + 1}")
     row[-1].axhline(0, color=GREY, linewidth=0.6, zorder=0)
     row[-1].axvline(query, color=GREY, linewidth=0.6, linestyle=":", zorder=0)
-    row[-1].set_title(f"added to the scores of query {query}", fontsize=9)
+    row[-1].set_title(f"query {query}", fontsize=9)
     row[-1].set_xlabel("key", fontsize=8)
     row[-1].tick_params(labelsize=7)
     row[-1].legend(fontsize=6, framealpha=0.7, edgecolor="none")
@@ -136,19 +138,19 @@ def normalizer_picture(normalizer: Choice) -> bytes:
     """A PNG: the weights at two lengths, and what is left for the needle as keys are added, against softmax."""
     softmax = Choice(normalizer.kind, "softmax")
     compared = {softmax.title: (softmax, GREY), normalizer.title: (normalizer, LINES[0])}
-    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    figure = Figure(figsize=(9, 2.4), layout="constrained")
     *maps, curve = figure.subplots(1, 3)
     for axis, length in zip(maps, (SHORT, LONG), strict=True):
         for index, (label, (choice, colour)) in enumerate(compared.items()):
-            shown = weights_of(choice, length)[-SHORT:]
+            shown = weights_of(choice, length)[-SHORT:].numpy()
             axis.bar(np.arange(SHORT) + (0.4 * index - 0.2), shown, width=0.4, color=colour, label=label)
-        axis.set_title(f"weights of the last {SHORT} of {length} keys", fontsize=9)
+        axis.set_title(f"last {SHORT} of {length} keys", fontsize=9)
         axis.set_xticks(range(0, SHORT, 3), [str(SHORT - 1 - back) for back in range(0, SHORT, 3)])
         axis.set_xlabel("distance", fontsize=8)
         axis.set_ylim(0, 1)
     lengths = [2**power for power in range(3, 13)]
     for label, (choice, colour) in compared.items():
-        curve.plot(lengths, [weights_of(choice, n)[-1 - NEEDLE] for n in lengths], color=colour, label=label)
+        curve.plot(lengths, [weights_of(choice, n)[-1 - NEEDLE].item() for n in lengths], color=colour, label=label)
     curve.set_xscale("log", base=2)
     curve.set_ylim(0, 1.02)
     curve.set_title("weight of the key with score 4", fontsize=9)
@@ -183,7 +185,7 @@ def weights_seen(attention: Choice, is_causal: bool) -> Tensor:
 
 def attention_picture(attention: Choice) -> bytes:
     """A PNG of which keys each query sees, and with which weight."""
-    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
     axes = figure.subplots(1, 4)
     for axis, (is_causal, head) in zip(axes, [(True, 0), (True, 1), (False, 0), (False, 1)], strict=True):
         weights = weights_seen(attention, is_causal)[head].numpy()
@@ -198,6 +200,6 @@ def attention_picture(attention: Choice) -> bytes:
 def png(figure: Figure) -> bytes:
     """The figure with 256 colours, a fraction of its size in full."""
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
+    figure.savefig(drawn, format="png", dpi=130)
     Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     return small.getvalue()
