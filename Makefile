@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := hf_models eval_harness scripts tests benchmarks
+SOURCES := hf_models eval_harness scripts tests benchmarks docs/hook.py docs/manual
 
 # Parallel processes get one thread each: threads that spin on busy cores slow a step many times over.
 export OMP_NUM_THREADS ?= 1

@@ -1,4 +1,4 @@
-"""Every snippet of the README and the manual runs: shell commands first, then a page's Python as one script."""
+"""Every snippet of the README and the manual runs: files, then shell commands, then a page's Python as one script."""
 
 import os
 import re
@@ -15,6 +15,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def snippets(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def files(page: Path) -> dict[str, str]:
+    """The files that a page shows, by the titles of their snippets."""
+    shown = r'^```\w+ title="([^"]+)"\n(.*?)^```'
+    return dict(re.findall(shown, page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE))
 
 
 @pytest.fixture
@@ -39,6 +45,8 @@ def workplace(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_snippets_run(page, workplace, tmp_path):
+    for name, content in files(page).items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
     for snippet in snippets(page, "bash"):
         for line in snippet.strip().splitlines():
             # The README's two set-up commands are what runs this test; here they are only read.

@@ -13,8 +13,13 @@ from typing import Any
 
 import torch
 
-from hf_models import PositionTransformerConfig, PositionTransformerModel, UniversalTransformerConfig
-from hf_models import UniversalTransformerModel, position_encoding
+from hf_models import (
+    PositionTransformerConfig,
+    PositionTransformerModel,
+    UniversalTransformerConfig,
+    UniversalTransformerModel,
+    position_encoding,
+)
 from hf_models.attention_normalizers import NORMALIZERS
 from hf_models.attention_types import ATTENTION_TYPES
 from hf_models.position_encoding import PositionEncoding
@@ -157,6 +162,18 @@ def key_width(encoding: Choice) -> int:
     """Channels of a key in the cache."""
     output = encoding.model()(torch.zeros(1, 2, dtype=torch.long), use_cache=True)
     return output.past_key_values.layers[0].keys.shape[-1]
+
+
+def reads_ids(encoding: Choice) -> bool:
+    """Whether other position ids of the same tokens change anything."""
+    model = encoding.model()
+    tokens = torch.arange(8)[None]
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in model.encodings.parameters():  # some begin without effect
+            parameter += torch.randn_like(parameter)
+        states = [model(tokens, position_ids=factor * tokens).last_hidden_state for factor in (1, 3)]
+    return not torch.equal(*states)
 
 
 def implementations(choice: Choice) -> list[str]:

@@ -11,13 +11,25 @@ from hf_models.attention_types import ATTENTION_TYPES
 from hf_models.position_encodings import POSITION_ENCODINGS
 from hf_models.rotary_encodings import RoPE
 
-from .choices import FACTS, FIELDS, FUSED, HEAD_DIM, HEADS, Choice, choices, hooks, implementations, key_width
-from .choices import overridden
+from .choices import (
+    FACTS,
+    FIELDS,
+    FUSED,
+    HEAD_DIM,
+    HEADS,
+    Choice,
+    choices,
+    hooks,
+    implementations,
+    key_width,
+    overridden,
+    reads_ids,
+)
 from .pictures import attention_picture, encoding_picture, normalizer_picture
 
 
 FOLDERS = {"position_encodings": "encodings", "normalizers": "normalizers", "attention_types": "attention"}
-YES, NO = "✓", "–"
+YES, NO = "✓", "✗"
 
 
 def page_of(choice: Choice) -> str:
@@ -102,7 +114,9 @@ def page(choice: Choice, drawn: bool = False) -> str:
 
 def bidirectional(choice: Choice) -> str:
     """The bidirectional form in words."""
-    return formulas(choice.facts["bidirectional"]) if choice.has_bidirectional_form else "None; it is refused."
+    if not choice.has_bidirectional_form:
+        return "None; it is refused."
+    return " ".join(formulas(choice.facts["bidirectional"]).split()).replace("|", "&#124;")
 
 
 def encoding_rows(choice: Choice) -> list[list[str]]:
@@ -113,7 +127,7 @@ def encoding_rows(choice: Choice) -> list[list[str]]:
     return [
         ["acts through", "<br>".join(acts)],
         ["causal form", "that of the formula"],
-        ["bidirectional form", " ".join(bidirectional(choice).split()).replace("|", "&#124;")],
+        ["bidirectional form", bidirectional(choice)],
         ["tells left from right", direction(choice)],
         ["position ids", ids_of(choice)],
         ["cache", cached(choice)],
@@ -133,10 +147,10 @@ def direction(choice: Choice) -> str:
 
 def ids_of(choice: Choice) -> str:
     """How an encoding reads position ids."""
+    if not reads_ids(choice):
+        return "not read: it counts tokens" if overridden(choice.choice) else "not read"
     encoding = choice.model().encodings[0]
     text = ["only their differences count" if encoding.relative else "their values count"]
-    if choice.name == "none":
-        text = ["not read"]
     if encoding.has_table:
         text.append("below `max_position_embeddings`")
     if choice.refusal(position_ids_scheme="randomized_distances") is None:
@@ -166,7 +180,12 @@ def kernels(choice: Choice) -> str:
 
 def parameters(choice: Choice) -> int:
     """Parameters of an encoding in a small model."""
-    return sum(parameter.numel() for parameter in choice.model().encodings.parameters())
+    return count(choice.model().encodings)
+
+
+def count(module) -> int:
+    """The parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def normalizer_rows(choice: Choice) -> list[list[str]]:
@@ -182,10 +201,7 @@ def normalizer_rows(choice: Choice) -> list[list[str]]:
         ["cache", "keys and values as without it"],
         ["computed by", ", ".join(implementations(choice))],
         ["attention types", ", ".join(f"`{name}`" for name in ATTENTION_TYPES if goes_with_type(choice, name))],
-        [
-            "parameters",
-            f"{sum(weight.numel() for weight in layer.parameters())} per layer of {HEADS} heads, {HEAD_DIM} wide",
-        ],
+        ["parameters", f"{count(layer)} per layer of {HEADS} heads, {HEAD_DIM} wide"],
     ]
 
 
@@ -198,6 +214,7 @@ def attention_rows(choice: Choice) -> list[list[str]]:
     """Forms of an attention type, and what computes it."""
     layer = choice.model(attn_implementation="eager").layers[0].attention
     stable = getattr(layer, "prefix_stable", True)
+    encodings = sum(goes_with_type(encoding, choice.name) for encoding in choices("position_encodings"))
     return [
         ["causal form", "that of the formula"],
         ["bidirectional form", bidirectional(choice)],
@@ -206,7 +223,7 @@ def attention_rows(choice: Choice) -> list[list[str]]:
         ["computed by", computed_by(choice)],
         [
             "position encodings",
-            f"{sum(goes_with_type(each, choice.name) for each in choices('position_encodings'))} of {len(POSITION_ENCODINGS)}: see [what goes with what](../combinations.md)",
+            f"{encodings} of {len(POSITION_ENCODINGS)}: see [what goes with what](../combinations.md)",
         ],
     ]
 
@@ -231,8 +248,8 @@ def caption(choice: Choice, drawn: bool) -> str:
     """What the picture shows, and how it was made."""
     if choice.kind == "normalizers":
         return (
-            "Normal scores, and one of 4 at distance 4. Left and middle: the weights of the nearest keys, where there are "
-            "few and where there are many. Right: what is left for the key with score 4 as farther keys are added. "
+            "Normal scores, and one of 4 at distance 4. Left and middle: the weights of the nearest keys, where there "
+            "are few and where there are many. Right: what is left for the key of score 4 as farther keys are added. "
             "Parameters are as they begin; the first head is shown."
         )
     if choice.kind == "attention_types":
@@ -240,8 +257,8 @@ def caption(choice: Choice, drawn: bool) -> str:
         options = ", `sliding_window=8`" if choice.name == "sliding" else options
         return f"Random tokens, weights as they begin{options}. White: not seen; the darker, the greater the weight."
     text = (
-        "The scores of one layer over tokens that are all the same, less those without the encoding: what position alone "
-        "adds. Left: four heads. Right: one query's row through each of them. "
+        "The scores of one layer over tokens that are all the same, less those without the encoding: what position "
+        "alone adds. Left: four heads. Right: one query's row through each of them. "
     )
     if drawn:
         return text + "The encoding begins without effect: its parameters are drawn from a normal distribution here."
@@ -356,10 +373,18 @@ def combinations_table() -> str:
         "random distances": {**eager, "position_ids_scheme": "randomized_distances"},
     }
     rows = [
-        [link(choice), *(NO if choice.refusal(**options) else YES for options in columns.values())]
+        [link(choice), *(goes_with(choice, options) for options in columns.values())]
         for choice in choices("position_encodings")
     ]
     return table(["", *columns], rows)
+
+
+def goes_with(choice: Choice, options: dict) -> str:
+    """Whether an encoding is taken with these options, and by which argument."""
+    if choice.refusal(**options):
+        return NO
+    given = {} if options.get("is_causal", True) else choice.facts.get("symmetric", {})
+    return " ".join([YES, *(f"`{name}={value!r}`" for name, value in given.items())])
 
 
 @cache

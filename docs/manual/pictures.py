@@ -54,7 +54,7 @@ def added_to_scores(encoding: Choice, is_causal: bool) -> tuple[Tensor, bool]:
     plain = encoding.model(is_causal, **options, position_encoding="none")
     plain.load_state_dict(model.state_dict(), strict=False)
     without = scores_of(plain)
-    added = scores_of(model) - without
+    added = without - scores_of(model)
     seen = without.isfinite()
     begins_empty = encoding.name != "none" and not added[seen].any()
     if begins_empty:
@@ -62,7 +62,7 @@ def added_to_scores(encoding: Choice, is_causal: bool) -> tuple[Tensor, bool]:
         with torch.no_grad():
             for parameter in model.encodings.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        added = scores_of(model) - without
+        added = without - scores_of(model)
     return added.masked_fill(~seen, torch.nan), begins_empty
 
 
@@ -200,6 +200,6 @@ def attention_picture(attention: Choice) -> bytes:
 def png(figure: Figure) -> bytes:
     """The figure with 256 colours, a fraction of its size in full."""
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=130)
+    figure.savefig(drawn, format="png", dpi=110)
     Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     return small.getvalue()
