@@ -1,18 +1,14 @@
-"""Adaptive computation time: each position decides after how many steps it halts.
+"""Adaptive computation: each position decides after how many steps it halts.
 
-Graves 2016, https://arxiv.org/abs/1603.08983, applied per position as in Dehghani et al. 2019,
-https://arxiv.org/abs/1807.03819. At step n a running position halts with probability p_n = sigmoid(w s + b), read
-before the step. It stops at the first step N at which p_1 + … + p_N reaches the threshold, or at the last step; that
-step has the remainder R = 1 - (p_1 + … + p_{N-1}) as its weight. The output is the weighted sum of the states
-after each step, so the weights of a position sum to one. The state of a halted position is frozen. The ponder cost is
-N + R.
+A rule looks at the states before and after each step. It says which positions go on, and what comes out of them in the
+end. The state of a halted position is frozen.
 
 B batch   T positions   D model width
 
 SPDX-License-Identifier: Apache-2.0
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +39,13 @@ class Halting:
 
     Attributes:
         running: whether the position takes the next step `[B, T]`.
-        total: sum of the weights so far `[B, T]`.
+        total: sum of the weights, or of the probabilities, so far `[B, T]`.
         steps: number of steps taken, N in the end `[B, T]`.
         remainders: weight of the halting step, R `[B, T]`; 0 while running and on padding.
-        output: weighted sum of the states `[B, T, D]`.
+        output: what comes out of each position `[B, T, D]`.
+        probabilities: of halting at each step so far, where the loss needs them, `[B, T]` each.
+        rows: the sequence of each position, where positions of several are in one row `[T]`.
+        predicted: the token that each position predicts now, where the rule looks at that `[B, T]`.
     """
 
     running: Tensor
@@ -54,6 +53,9 @@ class Halting:
     steps: Tensor
     remainders: Tensor
     output: Tensor
+    probabilities: tuple[Tensor, ...] = ()
+    predicted: Tensor | None = None
+    rows: Tensor | None = None
 
     @classmethod
     def start(cls, states: Tensor, real: Tensor | None) -> "Halting":
@@ -62,45 +64,135 @@ class Halting:
         running = torch.ones_like(zeros, dtype=torch.bool) if real is None else real.bool()
         return cls(running, zeros, zeros, zeros, torch.zeros_like(states))
 
-    def advance(self, before: Tensor, after: Tensor, probability: Tensor, threshold: float, last: bool):
-        """Takes one step; returns the new Halting and the states `[B, T, D]`, frozen where halted.
+    def map(self, change) -> "Halting":
+        """The same with each tensor of positions changed."""
+        predicted = None if self.predicted is None else change(self.predicted)
+        parts = (change(part) for part in (self.running, self.total, self.steps, self.remainders, self.output))
+        return Halting(*parts, tuple(map(change, self.probabilities)), predicted)
+
+    def select(self, chosen: Tensor) -> "Halting":
+        """Of one row of positions, those that are chosen `[T]`."""
+        return self.map(lambda part: part[:, chosen])
+
+    def fill(self, index: Tensor, halted: "Halting") -> "Halting":
+        """One row of positions, with those at `index` `[L]` taken from `halted`, which have come to their end."""
+
+        def put(mine, theirs):
+            return mine.index_copy(1, index, theirs)
+
+        pairs = ((getattr(self, name), getattr(halted, name)) for name in ("total", "steps", "remainders", "output"))
+        return Halting(self.running, *(put(mine, theirs.to(mine.dtype)) for mine, theirs in pairs))
+
+    def reshape(self, batch: int, length: int) -> "Halting":
+        """One row of positions as `[B, T]`."""
+        return self.map(lambda part: part.view(batch, length, *part.shape[2:]))
+
+
+class HaltingRule(nn.Module):
+    """Adaptive computation time, and the base of all rules.
+
+    At step n a running position halts with probability p_n = sigmoid(w s + b), read before the step. It stops at the
+    first step N at which p_1 + … + p_N reaches the threshold, or at the last step; that step has the remainder
+    R = 1 - (p_1 + … + p_{N-1}) as its weight. The output is the weighted sum of the states after each step, so the
+    weights of a position sum to one. The ponder cost is N + R.
+
+    Graves 2016, https://arxiv.org/abs/1603.08983, applied per position as in Dehghani et al. 2019,
+    https://arxiv.org/abs/1807.03819.
+    """
+
+    freezes = True  # a halted position takes no further step
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether all positions take all steps for now."""
+        return False
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.unit = HaltingUnit(config)
+
+    def goes_on(self, halting: Halting) -> Tensor:
+        """Which positions take the next step `[B, T]`."""
+        return halting.running
+
+    def advance(self, halting: Halting, before: Tensor, after: Tensor, last: bool, readout=None) -> Halting:
+        """The halting after one more step.
 
         Args:
+            halting: the halting before it.
             before: states before the step `[B, T, D]`.
-            after: states after it `[B, T, D]`.
-            probability: halting probability of this step `[B, T]`.
-            threshold: sum of probabilities at which a position halts.
+            after: states after it, those of halted positions as before `[B, T, D]`.
             last: whether there is no further step, so that all running positions halt.
+            readout: maps states to logits, for rules that look at predictions.
         """
-        reached = self.total + probability >= threshold
-        halts = self.running & (torch.ones_like(reached) if last else reached)
-        remainder = 1 - self.total
-        weight = torch.where(halts, remainder, probability) * self.running
-        halting = Halting(
-            running=self.running & ~halts,
-            total=self.total + weight,
-            steps=self.steps + self.running,
-            remainders=torch.where(halts, remainder, self.remainders),
-            output=self.output + weight[..., None].to(after.dtype) * after,
+        probability = self.unit(before)
+        reached = halting.total + probability >= self.config.halting_threshold
+        halts = halting.running & (torch.ones_like(reached) if last else reached)
+        remainder = 1 - halting.total
+        weight = torch.where(halts, remainder, probability) * halting.running
+        return replace(
+            halting,
+            running=halting.running & ~halts,
+            total=halting.total + weight,
+            steps=halting.steps + halting.running,
+            remainders=torch.where(halts, remainder, halting.remainders),
+            output=halting.output + weight[..., None].to(after.dtype) * after,
         )
-        return halting, torch.where(self.running[..., None], after, before)
+
+    def cost(self, halting: Halting) -> Tensor:
+        """The ponder cost of each position `[B, T]`: N + R, of which R alone has a gradient."""
+        return halting.steps + halting.remainders
 
 
-def ponder_loss(steps: Tensor, remainders: Tensor, real: Tensor | None, labels: Tensor | None, items=None) -> Tensor:
-    """Mean ponder cost N + R over the real positions, normalised like the task loss.
+class PublishedHalting(HaltingRule):
+    """The halting of the Universal Transformer's published code, which differs from its paper; for comparison.
+
+    Halted positions go on changing with the others, until all have halted. The output is mixed as w s + (1 - w) o
+    instead of summed, and nothing is forced at the last step, so that the weights need not sum to one.
+
+    Dehghani et al. 2019, https://arxiv.org/abs/1807.03819, in tensor2tensor.
+    """
+
+    freezes = False
+
+    def goes_on(self, halting):
+        """All of them, as long as one runs."""
+        return torch.ones_like(halting.running) & halting.running.any()
+
+    def advance(self, halting, before, after, last, readout=None):
+        """Running positions take their share of the state."""
+        probability = self.unit(before) * halting.running
+        reached = halting.total + probability > self.config.halting_threshold
+        halts = halting.running & reached
+        goes_on = halting.running & ~reached
+        remainder = (1 - halting.total) * halts
+        weight = probability * goes_on + remainder
+        mixed = weight[..., None].to(after.dtype)
+        return replace(
+            halting,
+            running=goes_on,
+            total=halting.total + weight,
+            steps=halting.steps + halting.running,
+            remainders=halting.remainders + remainder,
+            output=mixed * after + (1 - mixed) * halting.output,
+        )
+
+
+def weigh(cost: Tensor, real: Tensor | None, labels: Tensor | None, items=None) -> Tensor:
+    """Mean of a cost over the real positions, normalised like the task loss.
 
     Each sequence's mean cost counts as often as it has labels, and the sum is divided by the number of labels in the
     whole batch. So four micro-batches of one add up to one of four, on any number of processes.
 
     Args:
-        steps: N `[B, T]`.
-        remainders: R `[B, T]`; the only part with a gradient.
+        cost: of each position `[B, T]`.
         real: 1 on real tokens `[B, T]`, or None.
         labels: what the task scores, -100 left out, any shape beginning with B; None counts every sequence once.
         items: number of labels over all micro-batches and processes (`num_items_in_batch`), or None for this batch's.
     """
-    real = torch.ones_like(steps) if real is None else real.to(steps.dtype)
-    cost = ((steps + remainders) * real).sum(-1) / real.sum(-1).clamp(min=1)  # [B]
-    counts = torch.ones_like(cost) if labels is None else (labels != -100).reshape(len(cost), -1).sum(-1)
-    items = counts.sum().clamp(min=1) if items is None else torch.as_tensor(items, device=cost.device)
-    return (cost * counts).sum() / items
+    real = torch.ones_like(cost) if real is None else real.to(cost.dtype)
+    mean = (cost * real).sum(-1) / real.sum(-1).clamp(min=1)  # [B]
+    counts = torch.ones_like(mean) if labels is None else (labels != -100).reshape(len(mean), -1).sum(-1)
+    items = counts.sum().clamp(min=1) if items is None else torch.as_tensor(items, device=mean.device)
+    return (mean * counts).sum() / items

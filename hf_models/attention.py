@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .attention_normalizers import Softmax, parse_normalizer
 from .entries import check_arguments
 from .position_encoding import PositionEncoding, Positions
+from .running_positions import Running
 
 
 class Attention(nn.Module):
@@ -59,8 +60,12 @@ class Attention(nn.Module):
         encoding: PositionEncoding,
         past_key_values=None,
         slot: int = 0,
+        running: Running | None = None,
+        kept_key: Tensor | None = None,
+        kept_value: Tensor | None = None,
+        stays: bool = True,
         **kwargs,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple:
         """Attends from the new tokens to all.
 
         Args:
@@ -72,21 +77,40 @@ class Attention(nn.Module):
             encoding: acts through its hooks.
             past_key_values: cache that takes the new keys and values, or None.
             slot: the cache layer to use.
+            running: which positions are computed, where some have halted.
+            kept_key: what `forward` returned as keys in the step before `[B, H, T, K]`, or None.
+            kept_value: the same of the values.
+            stays: whether the cache takes the new keys and values, or shows those it has.
             kwargs: passed to the attention function.
 
         Returns:
-            Outputs `[B, T, D]`, and the weights `[B, H, T, Tk]` where the implementation gives them.
+            Outputs `[B, T, D]`, and the weights `[B, H, T, Tk]` where the implementation gives them; with `running`,
+            also the keys and values of the new tokens.
         """
-        batch, length, _ = states.shape
+        query, key, value = self.offer(states, at.query_ids, encoding)
+        if running is not None:
+            key, value = running.keep(key, value, kept_key, kept_value)
+        offered = () if running is None else (key, value)
+        if past_key_values is not None:
+            key, value = remember(past_key_values, key, value, slot, stays)
+        return *self.mix(query, key, value, states, mask, bias, at, encoding, **kwargs), *offered
+
+    def offer(self, states: Tensor, ids: Tensor, encoding: PositionEncoding) -> tuple[Tensor, Tensor, Tensor]:
+        """Turned query, turned key with the encoding's trace, and value of tokens with these ids `[B, H, T, …]`."""
         query, key, value = self.project(states)
-        query, key = encoding.rotate(query, key, at.query_ids)
+        query, key = encoding.rotate(query, key, ids)
         trace = encoding.trace(states)  # [B, H, T, E]
         if trace is not None:
             key = torch.cat([key, trace.to(key.dtype)], dim=-1)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, slot)
-        if trace is not None:
-            key, traces = key.split([key.shape[-1] - trace.shape[-1], trace.shape[-1]], dim=-1)
+        return query, key, value
+
+    def mix(self, query, key, value, states, mask, bias, at, encoding, **kwargs) -> tuple[Tensor, Tensor | None]:
+        """Outputs `[B, Tq, D]` of queries over all keys, and the weights where the implementation gives them.
+
+        The arguments are those of `forward`, but `states` are those of the queries.
+        """
+        if encoding.trace_width:
+            key, traces = key.split([key.shape[-1] - encoding.trace_width, encoding.trace_width], dim=-1)
             at = at.with_traces(traces)
         added = encoding.bias(query, key, at)
         if added is not None:
@@ -95,7 +119,7 @@ class Attention(nn.Module):
         if temperature is not None:
             query = query * temperature.to(query.dtype)
         output, weights = self.attend(query, key, value, mask, bias, at, encoding, **kwargs)
-        return self.o_proj(output.reshape(batch, length, -1)), weights
+        return self.o_proj(output.flatten(2)), weights
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of the new tokens, each `[B, H, T, K]`."""
@@ -145,6 +169,16 @@ class Attention(nn.Module):
         if added is not None:
             output = output + added.to(output.dtype)
         return output.transpose(1, 2), weights
+
+
+def remember(past_key_values, key: Tensor, value: Tensor, slot: int, stays: bool) -> tuple[Tensor, Tensor]:
+    """Keys and values of all tokens, cached ones first; the cache takes the new ones if they stay."""
+    if stays:
+        return past_key_values.update(key, value, slot)
+    layer = past_key_values.layers[slot]
+    if not layer.is_initialized:
+        return key, value
+    return torch.cat([layer.keys, key], dim=2), torch.cat([layer.values, value], dim=2)
 
 
 class SlidingAttention(Attention):

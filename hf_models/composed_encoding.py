@@ -20,6 +20,7 @@ class Composed(PositionEncoding):
         super().__init__(config)
         self.parts: Any = nn.ModuleList(part(config, **arguments) for part, arguments in parts)
         self.has_table = any(part.has_table for part in self.parts)
+        self.recurrent_only = any(part.recurrent_only for part in self.parts)
         self.relative = all(part.relative for part in self.parts)
         self.scalar = all(part.scalar for part in self.parts)
         self.eager_only = any(part.eager_only for part in self.parts)

@@ -30,6 +30,7 @@ class LongreachConfig(PreTrainedConfig):
         use_cache: whether causal models return their cache.
     """
 
+    zero_allowed = ()  # sizes that may be 0
     keys_to_ignore_at_inference = ["past_key_values", "ponder_steps", "remainders", "ponder_loss"]
 
     vocab_size: int = 32
@@ -83,8 +84,8 @@ class LongreachConfig(PreTrainedConfig):
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.startswith(("vocab_size", "hidden_size", "intermediate_size", "num_", "max_position")) and (
-                isinstance(value, int) and value < 1
+                isinstance(value, int) and value < (0 if field.name in self.zero_allowed else 1)
             ):
-                raise ValueError(f"{field.name} must be at least 1, not {value}.")
+                raise ValueError(f"{field.name} must be at least {int(field.name not in self.zero_allowed)}, not {value}.")
             if field.name.endswith("dropout") and not 0 <= value < 1:
                 raise ValueError(f"{field.name} must be at least 0 and below 1, not {value}.")

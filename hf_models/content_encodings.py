@@ -180,7 +180,7 @@ class CoPE(PositionEncoding):
     def bias(self, query, key, at):
         """The query's product with the vector of the key's counted position."""
         index = torch.arange(key.shape[2], device=key.device)
-        own = (at.first_query + torch.arange(query.shape[2], device=key.device))[:, None]
+        own = at.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
         scores = torch.einsum("bhqk,bhsk->bhqs", query, key).float() * at.scaling
         counted = self.counted(scores.sigmoid() * at.visible, index - own)
         lower = counted.detach().floor()
@@ -197,7 +197,7 @@ class CoPE(PositionEncoding):
 
         Args:
             gates: how much each key counts `[B, H, Tq, Tk]`.
-            ahead: how far it comes after its query `[Tq, Tk]`.
+            ahead: how far it comes after its query `[B, 1, Tq, Tk]`.
         """
         past = (gates * (ahead <= 0)).flip(-1).cumsum(-1).flip(-1)
         future = (gates * (ahead >= 0)).cumsum(-1)

@@ -37,14 +37,14 @@ class FoX(PositionEncoding):
         logs = at.traces.float()
         if at.real is not None:
             logs = logs * at.real[:, None, :, None]
-        own = at.first_query + torch.arange(query.shape[2], device=query.device)
+        own = at.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
         sums = logs.cumsum(dim=-2)  # [B, H, Tk, E]
-        past = sums[:, :, own, None, 0] - sums[:, :, None, :, 0]  # [B, H, Tq, Tk]
+        past = sums.take_along_dim(own, dim=2)[..., :1] - sums[:, :, None, :, 0]  # [B, H, Tq, Tk]
         if at.is_causal:
             return past
         sums = sums - logs  # of the tokens before
-        future = sums[:, :, None, :, 1] - sums[:, :, own, None, 1]
-        return torch.where(own[:, None] >= torch.arange(key.shape[2], device=key.device), past, future)
+        future = sums[:, :, None, :, 1] - sums.take_along_dim(own, dim=2)[..., 1:]
+        return torch.where(own >= torch.arange(key.shape[2], device=key.device), past, future)
 
 
 class PaTH(PositionEncoding):
@@ -119,10 +119,10 @@ class PaTH(PositionEncoding):
         """Products of each query, reflected back to each key, with that key."""
         with torch.autocast(query.device.type, enabled=False):  # errors of reflections add up: float32
             vectors, strengths = self.reflections(at.traces, at.real)
-            scores = self.products(query.float(), key.float(), vectors, strengths, at.first_query) * at.scaling
+            scores = self.products(query.float(), key.float(), vectors, strengths, at.query_indices()) * at.scaling
         return scores if bias is None else scores + bias
 
-    def products(self, query: Tensor, key: Tensor, vectors: Tensor, strengths: Tensor, first_query) -> Tensor:
+    def products(self, query: Tensor, key: Tensor, vectors: Tensor, strengths: Tensor, own: Tensor) -> Tensor:
         """q (I - b_i w_i w_i') ... (I - b_s w_s w_s') k over the tokens s after key j, up to query i `[B, H, Tq, Tk]`.
 
         From the last chunk of keys to the first: with the chunk's vectors as rows of W and strengths B, the product of
@@ -130,7 +130,7 @@ class PaTH(PositionEncoding):
         may not use are masked away, since M is lower triangular.
         """
         index = torch.arange(key.shape[2], device=key.device)
-        own = (first_query + torch.arange(query.shape[2], device=key.device))[:, None]
+        own = own[:, None, :, None]  # [B, 1, Tq, 1]
         chunks = [tensor.split(self.chunk, dim=2) for tensor in (key, vectors, strengths)]
         products = []
         for keys, w, b, tokens in reversed(list(zip(*chunks, index.split(self.chunk), strict=True))):

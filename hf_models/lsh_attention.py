@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .attention import Attention
+from .attention import Attention, remember
 from .attention_normalizers import Softmax, StickBreaking
 from .chunk_attention import ChunkAttention, Meetings, Reorder, Sight, exact
 from .hashing import Factors, columns_for, exponent_for, factors_of, factors_per_row, hash_vectors, seeded_axes
@@ -49,8 +49,7 @@ class SharedQueryKeyAttention(Attention):
 
     def attend_eagerly(self, query, key, value, bias, at, encoding):
         """As usual, but without oneself."""
-        query_index = at.first_query + torch.arange(query.shape[2], device=query.device)
-        own = query_index[:, None] == torch.arange(key.shape[2], device=query.device)
+        own = at.query_indices()[:, None, :, None] == torch.arange(key.shape[2], device=query.device)
         others = at.visible & ~own
         at = replace(at, visible=others | (at.visible & own & ~others.any(-1, keepdim=True)))
         return super().attend_eagerly(query, key, value, bias, at, encoding)
@@ -150,20 +149,36 @@ class LSHAttention(SharedQueryKeyAttention):
         if normalizer.weights is not Softmax.weights:
             raise ValueError(f"{cls.__name__} cannot work with {normalizer.__name__}: it mixes its rounds as softmax.")
 
-    def forward(self, states, mask, bias, at, encoding, past_key_values=None, slot=0, **kwargs):
+    def forward(
+        self,
+        states,
+        mask,
+        bias,
+        at,
+        encoding,
+        past_key_values=None,
+        slot=0,
+        running=None,
+        kept_key=None,
+        kept_value=None,
+        stays=True,
+        **kwargs,
+    ):
         """As `Attention.forward`; `mask` and `bias` are not read, and there are no weights."""
         batch, length, _ = states.shape
-        query, key, value = self.project(states)
-        query, key = encoding.rotate(query, key, at.query_ids)
+        query, key, value = self.offer(states, at.query_ids, encoding)
+        if running is not None:
+            key, value = running.keep(key, value, kept_key, kept_value)
+        offered = () if running is None else (key, value)
         if past_key_values is not None:
-            key, value = past_key_values.update(key, value, slot)
+            key, value = remember(past_key_values, key, value, slot, stays)
             total = at.first_query + length  # a cache of fixed size holds more
             key, value = key[:, :, :total], value[:, :, :total]
         temperature = self.normalizer.temperature(states, at)
         if temperature is not None:
             query = query * temperature.to(query.dtype)
         output = self.attend_to_keys(query * self.scaling, key, value, at, encoding, slot)
-        return self.o_proj(output.reshape(batch, length, -1)), None
+        return self.o_proj(output.reshape(batch, length, -1)), None, *offered
 
     def attend_to_keys(self, query, key, value, at: Positions, encoding: PositionEncoding, slot: int = 0) -> Tensor:
         """Outputs `[B, T, H, K]` of the last T of S tokens.

@@ -90,6 +90,10 @@ class Head(_Combined):
         super().__init__(config)
         self.model = self.backbone_class(config)
 
+    def run(self, **inputs):
+        """The backbone's outputs; models with switches of their own extend it."""
+        return self.model(**inputs)
+
     def finish(self, output, backbone_outputs, attention_mask=None, labels=None, **kwargs):
         """Hands on what the backbone recorded; models with statistics or losses of their own extend it.
 
@@ -142,7 +146,7 @@ class CausalLMHead(Head):
         Returns:
             `logits` `[B, T, V]`, `loss` and `past_key_values`.
         """
-        outputs = self.model(
+        outputs = self.run(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -187,7 +191,7 @@ class MaskedLMHead(Head):
 
         The other arguments are those of the causal head.
         """
-        outputs = self.model(
+        outputs = self.run(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -232,7 +236,7 @@ class SequenceClassificationHead(_ClassificationHead):
 
         Padding must be said in the attention mask; the other arguments are those of the causal head.
         """
-        outputs = self.model(
+        outputs = self.run(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -278,7 +282,7 @@ class TokenClassificationHead(_ClassificationHead):
 
         The other arguments are those of the causal head.
         """
-        outputs = self.model(
+        outputs = self.run(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,

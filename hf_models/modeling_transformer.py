@@ -5,7 +5,6 @@ B batch   T new tokens   S all tokens, cached ones first   H heads   D model wid
 SPDX-License-Identifier: Apache-2.0
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from .own_files import check_files, save_files
 from .position_encoding import PositionEncoding, Positions
 from .position_encodings import LayerEncodings, own_files
 from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
+from .surroundings import Surroundings, fit, visible_pairs
 
 
 # Whether the window slides, and whether the model is causal.
@@ -35,21 +35,6 @@ CREATE_MASK = {
     (True, True): create_sliding_window_causal_mask,
     (True, False): create_bidirectional_sliding_window_mask,
 }
-
-
-@dataclass
-class Surroundings:
-    """What a layer is told of the forward pass, besides its states.
-
-    Attributes:
-        mask: as transformers' mask functions make it; None under eager attention, which reads `at.visible`.
-        bias: the pair bias of the layer's encoding `[B, H, T, Tk]`, or None.
-        at: where the tokens stand, and what they see.
-    """
-
-    mask: Any
-    bias: Tensor | None
-    at: Positions
 
 
 class TransformerPreTrainedModel(LongreachPreTrainedModel):
@@ -211,32 +196,6 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         size = self.config.max_position_embeddings
         if not torch.compiler.is_compiling() and ids.max() >= size:
             raise ValueError(f"Position {ids.max().item()} is beyond the table: max_position_embeddings is {size}.")
-
-
-def fit(values: Tensor, offset: int, length: int) -> Tensor:
-    """`length` columns of `values` from `offset` on, zeros after their end `[B, length]`."""
-    return torch.nn.functional.pad(values[:, offset : offset + length], (0, max(0, length + offset - values.shape[1])))
-
-
-def visible_pairs(at: Positions, queries: int, attention_mask: Tensor | None, window: int | None) -> Tensor:
-    """Which keys each query sees `[B, 1, Tq, Tk]`.
-
-    Args:
-        at: where the tokens stand.
-        queries: Tq.
-        attention_mask: what the caller gave; one of four dimensions is the answer.
-        window: how many keys a query sees, itself included; on each side if the model is not causal.
-    """
-    if attention_mask is not None and attention_mask.dim() == 4:
-        return attention_mask == 0 if attention_mask.is_floating_point() else attention_mask.bool()
-    device = at.key_ids.device
-    query = at.first_query + torch.arange(queries, device=device)[:, None]
-    key = torch.arange(at.key_ids.shape[1], device=device)[None]
-    visible = key <= query if at.is_causal else torch.ones_like(key <= query)
-    if window is not None:
-        visible = visible & (query - key < window if at.is_causal else (query - key).abs() <= window)
-    visible = visible[None, None]
-    return visible if at.real is None else visible & at.real[:, None, None, :]
 
 
 class PositionIdsGeneration(GenerationMixin):

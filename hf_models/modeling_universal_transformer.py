@@ -21,7 +21,7 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils.output_capturing import capture_outputs
 
-from .adaptive_computation import Halting, HaltingUnit, ponder_loss
+from .adaptive_computation import HaltingUnit, weigh
 from .attention import Attention
 from .configuration_universal_transformer import UniversalTransformerConfig
 from .modeling_base import (
@@ -33,8 +33,9 @@ from .modeling_base import (
     TokenEmbedding,
     register_for_auto_classes,
 )
-from .modeling_transformer import PositionIdsGeneration, Surroundings, TransformerPreTrainedModel
+from .modeling_transformer import PositionIdsGeneration, TransformerPreTrainedModel
 from .position_encodings import LayerEncodings
+from .recurrent_stack import RecurrentStack
 from .transformer_layer import TransformerLayer
 
 
@@ -45,19 +46,29 @@ class UniversalTransformerModelOutput(BaseModelOutputWithPast):
     Args:
         ponder_steps: number of steps each new token took, 0 on padding `[B, T]`; None without halting.
         remainders: weight of its halting step `[B, T]`; None without halting.
+        ponder_cost: what pondering costs each position, unweighted `[B, T]`; None without halting.
+        halting_probabilities: of each step `[B, T]` each; from PonderNet.
+        step_states: states after each step, normed `[B, T, D]` each; where asked for.
     """
 
     ponder_steps: Tensor | None = None
     remainders: Tensor | None = None
+    ponder_cost: Tensor | None = None
+    halting_probabilities: tuple | None = None
+    step_states: tuple | None = None
 
 
 @dataclass
 class UniversalTransformerCausalLMOutput(CausalLMOutputWithPast):
-    """Causal output, with the statistics above and `ponder_loss`, the unweighted mean ponder cost."""
+    """Causal output, with the statistics above, `ponder_loss`, the unweighted mean ponder cost, and where asked for
+    the states and logits `[B, T, V]` of each step.
+    """
 
     ponder_steps: Tensor | None = None
     remainders: Tensor | None = None
     ponder_loss: Tensor | None = None
+    step_states: tuple | None = None
+    step_logits: tuple | None = None
 
 
 @dataclass
@@ -67,6 +78,8 @@ class UniversalTransformerMaskedLMOutput(MaskedLMOutput):
     ponder_steps: Tensor | None = None
     remainders: Tensor | None = None
     ponder_loss: Tensor | None = None
+    step_states: tuple | None = None
+    step_logits: tuple | None = None
 
 
 @dataclass
@@ -76,6 +89,8 @@ class UniversalTransformerSequenceClassifierOutput(SequenceClassifierOutputWithP
     ponder_steps: Tensor | None = None
     remainders: Tensor | None = None
     ponder_loss: Tensor | None = None
+    step_states: tuple | None = None
+    step_logits: tuple | None = None
 
 
 @dataclass
@@ -85,6 +100,8 @@ class UniversalTransformerTokenClassifierOutput(TokenClassifierOutput):
     ponder_steps: Tensor | None = None
     remainders: Tensor | None = None
     ponder_loss: Tensor | None = None
+    step_states: tuple | None = None
+    step_logits: tuple | None = None
 
 
 class UniversalTransformerPreTrainedModel(TransformerPreTrainedModel):
@@ -100,17 +117,22 @@ class UniversalTransformerPreTrainedModel(TransformerPreTrainedModel):
         if isinstance(module, HaltingUnit):
             module.initialise()
 
+    def _needs_visible(self, dense: bool) -> bool:
+        # Positions that are put together need a mask of their own.
+        config = self.config
+        packs = config.halting != "none" or config.exit_criterion != "none"
+        return super()._needs_visible(dense) or (packs and config._attn_implementation == "sdpa")
+
 
 class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
-    """Embeddings, the shared layers applied step by step, and the last norm of the pre-norm form."""
+    """Embeddings, the recurrent stack, and the last norm of the pre-norm form."""
 
     def __init__(self, config: UniversalTransformerConfig):
         super().__init__(config)
         self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.encodings = LayerEncodings(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(TransformerLayer(config, index) for index in range(config.num_shared_layers))
-        self.halting = HaltingUnit(config) if config.halting == "act" else None
+        self.stack = RecurrentStack(config)
         pre_norm = config.norm_position == "pre"
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if pre_norm else nn.Identity()
         self.post_init()
@@ -124,6 +146,8 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         past_key_values=None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
+        output_steps: bool = False,
+        readout=None,
         **kwargs,
     ) -> UniversalTransformerModelOutput:
         """States of the new tokens after `config.num_steps` steps, or their mixture where positions halt.
@@ -135,67 +159,41 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             past_key_values: cache of an earlier call.
             inputs_embeds: embedded tokens `[B, T, D]` in place of `input_ids`.
             use_cache: whether to return the cache; a bidirectional model has none.
+            output_steps: whether to return the states after each step.
+            readout: maps states to logits; the heads pass it for exits that look at predictions.
             kwargs: passed to the attention function.
 
         Returns:
-            `last_hidden_state` `[B, T, D]`, `past_key_values`, `ponder_steps` and `remainders` `[B, T]`.
+            `last_hidden_state` `[B, T, D]`, `past_key_values`, `ponder_steps` and `remainders` `[B, T]`, and
+            `step_states` where asked for.
         """
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         past_key_values = self.cache_for(use_cache, past_key_values)
         surroundings = self.surroundings(
             self.encodings, states, attention_mask, position_ids, past_key_values, input_ids
         )
-        given = {"surroundings": surroundings, "past_key_values": past_key_values, **kwargs}
-        states = self.dropout(states)
-        halting = None
-        if self.halting is None:
-            for step in range(self.config.num_steps):
-                states = self.step(states, step, **given)
-        else:
-            real = real_tokens(attention_mask, states)
-            halting = self.ponder(self.halting, states, real, may_exit=past_key_values is None, **given)
-            states = halting.output
+        if self.config.exit_criterion == "stable_argmax" and readout is None and not self.training:
+            raise ValueError("exit_criterion 'stable_argmax' looks at predictions: call a model with a head.")
+        recurred = self.stack(
+            self.dropout(states),
+            surroundings,
+            self.encodings,
+            real=real_tokens(attention_mask, states),
+            past_key_values=past_key_values,
+            readout=None if readout is None else lambda states: readout(self.norm(states)),
+            keep_steps=output_steps,
+            **kwargs,
+        )
+        halting = recurred.halting
         return UniversalTransformerModelOutput(
-            last_hidden_state=self.norm(states),
+            last_hidden_state=self.norm(recurred.states),
             past_key_values=past_key_values,
             ponder_steps=None if halting is None else halting.steps,
             remainders=None if halting is None else halting.remainders,
+            ponder_cost=None if halting is None or self.stack.halting is None else self.stack.halting.cost(halting),
+            halting_probabilities=None if halting is None else halting.probabilities or None,
+            step_states=tuple(self.norm(states) for states in recurred.step_states) or None,
         )
-
-    def step(self, states: Tensor, step: int, surroundings: list[Surroundings], past_key_values, **kwargs) -> Tensor:
-        """Applies the shared layers once `[B, T, D]`; step and layer together choose the cache slot."""
-        for index, (layer, around) in enumerate(zip(self.layers, surroundings, strict=True)):
-            encoding = self.encodings[index]
-            if self.encodings.enters(index):
-                states = encoding.embed(states, around.at.query_ids, step)
-            states = layer(
-                states,
-                around.mask,
-                around.bias,
-                around.at,
-                encoding,
-                past_key_values=past_key_values,
-                slot=step * len(self.layers) + index,
-                **kwargs,
-            )
-        return states
-
-    def ponder(self, unit: HaltingUnit, states: Tensor, real: Tensor | None, may_exit: bool, **given) -> Halting:
-        """Steps until every position has halted.
-
-        Without a cache and outside of training the loop ends with the last running position. With a cache it goes on,
-        since later tokens will look for keys and values at every step.
-        """
-        halting = Halting.start(states, real)
-        may_exit = may_exit and not self.training and not torch.compiler.is_compiling()
-        for step in range(self.config.num_steps):
-            if may_exit and not halting.running.any():
-                break
-            probability = unit(states)
-            after = self.step(states, step, **given)
-            last = step == self.config.num_steps - 1
-            halting, states = halting.advance(states, after, probability, self.config.halting_threshold, last)
-        return halting
 
 
 def real_tokens(attention_mask: Tensor | None, states: Tensor) -> Tensor | None:
@@ -206,22 +204,61 @@ def real_tokens(attention_mask: Tensor | None, states: Tensor) -> Tensor | None:
 
 
 class PonderingHead(Head):
-    """Adds the ponder cost to a head's loss, and the halting statistics to its outputs."""
+    """Adds the ponder cost to a head's loss, and what happened step by step to its outputs."""
 
     backbone_class = UniversalTransformerModel
 
-    def finish(self, output, backbone_outputs, attention_mask=None, labels=None, **kwargs):
-        """Extends the head's output where positions halt."""
+    def run(self, output_steps: bool = False, **inputs):
+        """The backbone, which looks at predictions where an exit asks for it."""
+        config = self.config
+        if config.exit_criterion == "stable_argmax":
+            inputs["readout"] = self.readout
+        mixes = config.halting == "ponder_net" and self.training
+        return super().run(output_steps=output_steps or mixes, **inputs)
+
+    def readout(self, states: Tensor) -> Tensor:
+        """Logits of states `[B, T, D]`."""
+        return self.lm_head(states) if hasattr(self, "lm_head") else self.score(self.dropout(states))
+
+    def finish(self, output, backbone_outputs, attention_mask=None, labels=None, output_steps=False, **kwargs):
+        """Extends the head's output where positions halt, or steps are asked for."""
         output = super().finish(output, backbone_outputs)
-        steps, remainders = backbone_outputs.ponder_steps, backbone_outputs.remainders
-        if steps is None:
+        if backbone_outputs.step_states is not None and output_steps:
+            output.step_states = backbone_outputs.step_states
+            output.step_logits = tuple(self.readout(states) for states in backbone_outputs.step_states)
+        output.ponder_steps, output.remainders = backbone_outputs.ponder_steps, backbone_outputs.remainders
+        if backbone_outputs.ponder_cost is None:
             return output
-        real = real_tokens(attention_mask, steps)
-        output.ponder_steps, output.remainders = steps, remainders
-        output.ponder_loss = ponder_loss(steps, remainders, real, labels, kwargs.get("num_items_in_batch"))
+        items = kwargs.get("num_items_in_batch")
+        real = real_tokens(attention_mask, backbone_outputs.ponder_cost)
+        output.ponder_loss = weigh(backbone_outputs.ponder_cost, real, labels, items)
         if output.loss is not None:
+            if self.config.halting == "ponder_net" and self.training:
+                output.loss = self.expected_loss(backbone_outputs, attention_mask, labels, items)
             output.loss = output.loss + self.config.ponder_loss_weight * output.ponder_loss
         return output
+
+    def expected_loss(self, outputs, attention_mask, labels: Tensor, items) -> Tensor:
+        """PonderNet's task loss: that of each step, weighted by the probability of halting there.
+
+        Args:
+            outputs: of the backbone, with the states of every step.
+            attention_mask: what the caller gave.
+            labels: `[B, T]` or, one position short, those of the next tokens; `[B]` for sequences; -100 is not scored.
+            items: number of labels over all micro-batches and processes, or None for this batch's.
+        """
+        losses = []
+        for states, probability in zip(outputs.step_states, outputs.halting_probabilities, strict=True):
+            if labels.dim() == 1:
+                logits = self.score(self.dropout(self.pool(states, attention_mask)))  # [B, C]
+                probability = self.pool(probability[..., None], attention_mask)[..., 0]
+            else:
+                logits = self.readout(states)[:, : labels.shape[1]]
+                probability = probability[:, : labels.shape[1]]
+            loss = nn.functional.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), reduction="none")
+            losses.append((loss * probability.flatten()).sum())
+        scored = (labels != -100).sum().clamp(min=1) if items is None else torch.as_tensor(items, device=labels.device)
+        return torch.stack(losses).sum() / scored
 
 
 class UniversalTransformerForCausalLM(

@@ -63,6 +63,7 @@ class Positions:
         visible: which keys each query sees `[B, 1, Tq, Tk]`, or None where nothing asked for it.
         drawn: what a distance counts as, where distances are drawn at random `[B, S]`.
         traces: what the encoding left for each key `[B, H, Tk, E]`, or None.
+        columns: index of each query among the keys `[B, Tq]`, where they do not follow one another from `first_query`.
     """
 
     query_ids: Tensor
@@ -75,6 +76,13 @@ class Positions:
     visible: Tensor | None = None
     drawn: Tensor | None = None
     traces: Tensor | None = None
+    columns: Tensor | None = None
+
+    def query_indices(self) -> Tensor:
+        """Index of each query among the keys `[B, Tq]` or `[1, Tq]`."""
+        if self.columns is not None:
+            return self.columns
+        return self.first_query + torch.arange(self.query_ids.shape[1], device=self.query_ids.device)[None]
 
     def distances(self) -> Tensor:
         """Signed distance from key to query, positive in the past `[B, 1, Tq, Tk]`."""

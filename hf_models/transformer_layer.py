@@ -1,18 +1,22 @@
 """A transformer layer, pre-norm or post-norm: the position transformer stacks it, the Universal one repeats it.
 
-B batch   T positions   Tk key positions   H heads   D model width
+B batch   T positions   Tk key positions   H heads   K head width   D model width
+P running and just halted positions of the batch   R rows with any running   n most in a row
 
 SPDX-License-Identifier: Apache-2.0
 """
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .attention import remember
 from .attention_types import parse_attention_type
 from .feed_forward import FeedForward
 from .position_encoding import PositionEncoding, Positions
+from .running_positions import Packing, Running
 
 
 class TransformerLayer(GradientCheckpointingLayer):
@@ -38,16 +42,81 @@ class TransformerLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(
-        self, states: Tensor, mask, bias: Tensor | None, at: Positions, encoding: PositionEncoding, **kwargs
-    ) -> Tensor:
+        self,
+        states: Tensor,
+        mask,
+        bias: Tensor | None,
+        at: Positions,
+        encoding: PositionEncoding,
+        kept_key: Tensor | None = None,
+        kept_value: Tensor | None = None,
+        running: Running | None = None,
+        **kwargs,
+    ):
         """Maps states `[B, T, D]` to states `[B, T, D]`; the arguments are those of `Attention`.
+
+        With `running`, positions that have halted keep their states, and what the layer offers others in the next step
+        is returned too: `(states, key, value)`.
 
         Tensors that need a gradient are positional, since re-entrant checkpointing sees no others.
         """
+        if running is None:
+            entering = self.attention_norm(states) if self.pre_norm else states
+            attended, _ = self.attention(entering, mask, bias, at, encoding, **kwargs)
+            return self.finish(states, attended)
+        entering = self.attention_norm(states) if self.pre_norm else states
+        kept = {"running": running, "kept_key": kept_key, "kept_value": kept_value}
+        attended, _, key, value = self.attention(entering, mask, bias, at, encoding, **kept, **kwargs)
+        return torch.where(running.now[..., None], self.finish(states, attended), states), key, value
+
+    @property
+    def packable(self) -> bool:
+        """Whether halted positions can be left out of the computation."""
+        return self.attention.dense_bias
+
+    def finish(self, states: Tensor, attended: Tensor) -> Tensor:
+        """The layer's output, given its input and what attention makes of it `[..., D]`."""
         if self.pre_norm:
-            attended, _ = self.attention(self.attention_norm(states), mask, bias, at, encoding, **kwargs)
             states = states + self.dropout(attended)
             return states + self.dropout(self.feed_forward(self.feed_forward_norm(states)))
-        attended, _ = self.attention(states, mask, bias, at, encoding, **kwargs)
         states = self.attention_norm(states + self.dropout(attended))
         return self.feed_forward_norm(states + self.dropout(self.feed_forward(states)))
+
+    def forward_packed(
+        self,
+        states: Tensor,
+        bias: Tensor | None,
+        at: Positions,
+        encoding: PositionEncoding,
+        packing: Packing,
+        kept_key: Tensor | None = None,
+        kept_value: Tensor | None = None,
+        past_key_values=None,
+        slot: int = 0,
+        stays: bool = True,
+        **kwargs,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward` with `running`, over the states of the running and the leaving positions alone `[P, D]`."""
+        entering = self.attention_norm(states) if self.pre_norm else states
+        query, key, value = self.attention.offer(entering[None], packing.ids(at), encoding)  # [1, H, P, …]
+        key, value = packing.keep(key, kept_key), packing.keep(value, kept_value)  # [B, H, T, …]
+        offered = key, value
+        if past_key_values is not None:
+            key, value = remember(past_key_values, key, value, slot, stays)
+        running = len(packing.running)
+        if not running:
+            return states, *offered
+        packed = packing.positions(at)
+        attended, _ = self.attention.mix(
+            packing.pack(query[0, :, :running].transpose(0, 1)).transpose(1, 2),  # [R, H, n, K]
+            packing.of_rows(key),
+            packing.of_rows(value),
+            packing.pack(entering[:running]),
+            packed.visible,
+            None if bias is None else packing.pairs(bias),
+            packed,
+            encoding,
+            **kwargs,
+        )  # [R, n, D]
+        finished = self.finish(states[:running], packing.unpack(attended))
+        return torch.cat([finished, states[running:]]), *offered

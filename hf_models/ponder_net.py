@@ -1,0 +1,71 @@
+"""PonderNet: a distribution over the number of steps, trained through the loss of every step.
+
+Banino et al. 2021, https://arxiv.org/abs/2107.05407.
+
+B batch   T positions   N steps
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .adaptive_computation import HaltingRule
+
+
+class PonderNet(HaltingRule):
+    """Each step halts with a probability of its own; the last step takes what is left.
+
+    With q_n = sigmoid(w s_n + b), read after step n, a position halts at step n with probability
+    p_n = q_n (1 - q_1) … (1 - q_{n-1}). In training all steps are taken by all positions, the task loss is the mixture
+    of the losses of each step, and the ponder cost is the divergence of p from a geometric prior. In evaluation a
+    position halts for certain at the first step at which p_1 + … + p_n reaches the threshold, and its output is the
+    state there.
+
+    Banino et al. 2021, https://arxiv.org/abs/2107.05407.
+    """
+
+    @property
+    def keeps_all(self):
+        """In training, where every step is scored."""
+        return self.training
+
+    def goes_on(self, halting):
+        """In training all, in evaluation those that have not halted."""
+        return torch.ones_like(halting.running) if self.training else halting.running
+
+    def advance(self, halting, before, after, last, readout=None):
+        """Records the step's probability; in evaluation halts where the sum reaches the threshold."""
+        left = 1 - halting.total
+        probability = left if last else self.unit(after) * left
+        total = halting.total + probability
+        reached = torch.ones_like(halting.running) if last else total >= self.config.halting_threshold
+        halts = halting.running & (reached if not self.training else torch.full_like(reached, last))
+        return replace(
+            halting,
+            running=halting.running & ~halts,
+            total=torch.where(halting.running, total, halting.total),
+            steps=halting.steps + halting.running,
+            output=torch.where(halts[..., None], after, halting.output),
+            probabilities=(*halting.probabilities, probability * halting.running),
+        )
+
+    def cost(self, halting):
+        """Divergence of the halting distribution from the prior, of each position `[B, T]`."""
+        return divergence(torch.stack(halting.probabilities), self.config.halting_prior)
+
+
+def divergence(probabilities: Tensor, prior: float) -> Tensor:
+    """KL divergence from a geometric distribution, cut off after N steps and normalised, to `probabilities`.
+
+    Args:
+        probabilities: of halting at each step `[N, B, T]`.
+        prior: probability with which the geometric distribution halts at each step.
+    """
+    steps = torch.arange(len(probabilities), device=probabilities.device)
+    geometric = prior * (1 - prior) ** steps
+    geometric = (geometric / geometric.sum())[:, None, None]
+    ratio = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log() - geometric.log()
+    return (probabilities * ratio).sum(0)

@@ -1,0 +1,301 @@
+"""Layers shared over depth: a prelude, a group of layers applied step by step, a coda.
+
+B batch   T new tokens   D model width   N steps
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .adaptive_computation import Halting, HaltingRule, PublishedHalting
+from .early_exit import EarlyExit
+from .ponder_net import PonderNet
+from .position_embeddings import sinusoids
+from .position_encodings import LayerEncodings
+from .running_positions import Packing, Running
+from .surroundings import Surroundings
+from .transformer_layer import TransformerLayer
+
+
+HALTING_RULES = {"act": HaltingRule, "published": PublishedHalting, "ponder_net": PonderNet}
+
+
+@dataclass
+class Recurred:
+    """What comes out of a recurrent stack.
+
+    Attributes:
+        states: `[B, T, D]`.
+        halting: how far each position has come, or None where the number of steps is fixed.
+        step_states: states after each step `[B, T, D]` each, where asked for.
+    """
+
+    states: Tensor
+    halting: Halting | None
+    step_states: tuple[Tensor, ...]
+
+
+class StepEncoding(nn.Module):
+    """Adds a vector that says the step."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.width = config.hidden_size
+        self.table = nn.Embedding(config.num_steps, self.width) if config.step_encoding == "learned" else None
+
+    def forward(self, states: Tensor, step: int) -> Tensor:
+        """States `[B, T, D]` with the vector of a step, counted from 0.
+
+        Raises:
+            ValueError: a learned table has no such step.
+        """
+        if self.table is None:
+            return states + sinusoids(torch.tensor([step + 1], device=states.device), self.width).to(states.dtype)
+        if step >= self.table.num_embeddings:
+            raise ValueError(f"Step {step + 1} is beyond the learned step_encoding of {self.table.num_embeddings} steps.")
+        return states + self.table.weight[step]
+
+
+class RecurrentStack(nn.Module):
+    """Prelude, shared group and coda, with a fixed number of steps or a rule that halts.
+
+    Dehghani et al. 2019, https://arxiv.org/abs/1807.03819; prelude, injection and coda: Geiping et al. 2025,
+    https://arxiv.org/abs/2502.05171.
+
+    Args:
+        config: the model's configuration.
+        layer_class: built as `layer_class(config, index)` for each layer with weights of its own.
+    """
+
+    def __init__(self, config, layer_class=TransformerLayer):
+        super().__init__()
+        self.config = config
+        first, last = config.num_prelude_layers, config.num_prelude_layers + config.num_shared_layers
+        self.prelude: Any = nn.ModuleList(layer_class(config, index) for index in range(first))
+        self.layers: Any = nn.ModuleList(layer_class(config, index) for index in range(first, last))
+        self.coda: Any = nn.ModuleList(
+            layer_class(config, index) for index in range(last, config.num_distinct_layers())
+        )
+        self.step_encoding = StepEncoding(config) if config.step_encoding != "none" else None
+        concat = config.input_injection == "concat"
+        self.injection = nn.Linear(2 * config.hidden_size, config.hidden_size, bias=False) if concat else None
+        self.halting = HALTING_RULES[config.halting](config) if config.halting != "none" else None
+
+    def forward(
+        self,
+        states: Tensor,
+        surroundings: list[Surroundings],
+        encodings: LayerEncodings,
+        real: Tensor | None = None,
+        past_key_values=None,
+        readout=None,
+        keep_steps: bool = False,
+        **kwargs,
+    ) -> Recurred:
+        """Runs all layers.
+
+        Args:
+            states: embedded tokens `[B, T, D]`.
+            surroundings: of each layer with weights of its own.
+            encodings: of each layer with weights of its own.
+            real: which new tokens are no padding `[B, T]`, or None.
+            past_key_values: the cache, or None.
+            readout: maps states to logits, for exits that look at predictions.
+            keep_steps: whether to return the states after each step.
+            kwargs: passed to the layers.
+        """
+        given = {"encodings": encodings, "past_key_values": past_key_values, **kwargs}
+        first, last = len(self.prelude), len(self.prelude) + len(self.layers)
+        for index, layer in enumerate(self.prelude):
+            states = self.enter(states, index, encodings, surroundings[index].at.query_ids)
+            states = layer(*surroundings[index].of(states, encodings[index]), slot=index, **self._passed(given))
+        rule = EarlyExit(self.config) if self.halting is None and self.exits() else self.halting
+        if rule is None:
+            recurred = self.loop(states, surroundings, keep_steps, **given)
+        else:
+            packs = rule.freezes and not keep_steps and not rule.keeps_all and self.packs(surroundings)
+            if packs:
+                recurred = self.ponder_packed(rule, states, surroundings, real, readout, **given)
+            else:
+                recurred = self.ponder(rule, states, surroundings, real, readout, keep_steps, **given)
+        states = recurred.states
+        slot = self.config.num_hidden_layers - len(self.coda)
+        for index, layer in enumerate(self.coda, start=last):
+            states = self.enter(states, index, encodings, surroundings[index].at.query_ids)
+            states = layer(
+                *surroundings[index].of(states, encodings[index]), slot=slot + index - last, **self._passed(given)
+            )
+        return Recurred(states, recurred.halting, recurred.step_states)
+
+    def exits(self) -> bool:
+        """Whether evaluation may leave the loop by a criterion."""
+        return self.config.exit_criterion != "none" and not self.training
+
+    @staticmethod
+    def _passed(given) -> dict:
+        return {name: value for name, value in given.items() if name != "encodings"}
+
+    def enter(self, states, index, encodings, ids, step: int = 0) -> Tensor:
+        """Adds what a position encoding adds, before the first layer that uses it; what says the step, in every step."""
+        group = range(len(self.prelude), len(self.prelude) + len(self.layers))
+        encoding, used = encodings[index], encodings.of_layer
+        if encoding.recurrent_only:
+            enters = index in group and used[index] not in used[group.start : index]
+        else:
+            enters = encodings.enters(index) and step == 0
+        return encoding.embed(states, ids, step) if enters else states
+
+    def loop(self, given_states, surroundings, keep_steps, **given) -> Recurred:
+        """A fixed number of steps, or in training a random one."""
+        states, kept = self.first_state(given_states), []
+        steps = self.draw_steps()
+        for step in range(steps):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
+                states = self.enter_step(states, given_states, step)
+                states = self.step(states, step, steps, surroundings, **given)
+            kept += [states] if keep_steps else []
+        return Recurred(states, None, tuple(kept))
+
+    def ponder(self, rule, given_states, surroundings, real, readout, keep_steps, **given) -> Recurred:
+        """Steps until every position has halted, with all positions computed.
+
+        Without a cache the loop ends with the last running position. With one it goes on, since later tokens will look
+        for keys and values at every step.
+        """
+        states, kept = self.first_state(given_states), []
+        steps = self.draw_steps()
+        halting = Halting.start(states, real)
+        fresh, offered = halting.running, [(None, None)] * len(self.layers)
+        may_leave = given["past_key_values"] is None and not torch.compiler.is_compiling()
+        for step in range(steps):
+            now = rule.goes_on(halting)
+            if not (may_leave or rule.freezes):  # later tokens see states that go on changing
+                now = torch.ones_like(now)
+            if may_leave and not now.any():
+                break
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
+                entered = self.enter_step(states, given_states, step)
+                running = Running(now, fresh) if rule.freezes else None
+                after = self.step(entered, step, steps, surroundings, running=running, offered=offered, **given)
+                after = torch.where(now[..., None], after, states)
+                halting, states = rule.advance(halting, states, after, step == steps - 1, readout), after
+            fresh = now
+            kept += [states] if keep_steps else []
+        return Recurred(halting.output, halting, tuple(kept))
+
+    def ponder_packed(self, rule, given_states, surroundings, real, readout, **given) -> Recurred:
+        """The same, with the running positions put together, so that those that have halted take no time.
+
+        With a cache, what is left to do after the last has halted is to show the later steps what was offered last.
+        """
+        batch, length, width = given_states.shape
+        given_states = given_states.flatten(0, 1)
+        steps = self.draw_steps()
+        finished = Halting.start(given_states[None], None)  # [1, B T]: filled in as positions halt
+        running = torch.arange(batch * length, device=given_states.device)
+        running = running if real is None else running[real.flatten().bool()]
+        leaving = running[:0]
+        states = self.first_state(given_states)[running]
+        halting = Halting.start(states[None], None)
+        left, offered = states[:0], [(None, None)] * len(self.layers)
+        for step in range(steps):
+            if not len(running) and given["past_key_values"] is None:
+                break
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
+                packing = Packing.of(running, leaving, batch, length)
+                entered = self.enter_step(torch.cat([states, left]), given_states[packing.fresh], step)
+                after = self.step(entered, step, steps, surroundings, packing=packing, offered=offered, **given)
+                after = after[: len(running)]
+                halting.rows = running // length
+                halting = rule.advance(halting, states[None], after[None], step == steps - 1, readout)
+            goes_on = halting.running[0]
+            halts = ~goes_on
+            finished = finished.fill(running[halts], halting.select(halts))
+            left, leaving = after[halts], running[halts]
+            states, running, halting = after[goes_on], running[goes_on], halting.select(goes_on)
+        return Recurred(finished.output.view(batch, length, width), finished.reshape(batch, length), ())
+
+    def packs(self, surroundings) -> bool:
+        """Whether running positions can be put together: nothing may look at single layers, or need all positions."""
+        layers = self.layers
+        looked_at = any(layer._forward_hooks or layer.attention._forward_hooks for layer in layers)
+        checkpointed = self.training and any(layer.gradient_checkpointing for layer in layers)
+        visible = all(around.at.visible is not None for around in surroundings)
+        able = all(layer.packable for layer in layers) and visible and not torch.compiler.is_compiling()
+        return able and not looked_at and not checkpointed
+
+    def first_state(self, given_states: Tensor) -> Tensor:
+        """What the first step begins with `[B, T, D]`."""
+        if self.config.initial_state == "input":
+            return given_states
+        if self.config.initial_state == "random" and self.training:
+            return torch.randn_like(given_states)
+        return torch.zeros_like(given_states)
+
+    def enter_step(self, states, given_states, step) -> Tensor:
+        """States before a step, with the input injected and the step said `[B, T, D]`."""
+        if self.injection is not None:
+            states = self.injection(torch.cat([states, given_states], dim=-1))
+        elif self.config.input_injection == "add":
+            states = states + given_states
+        if self.step_encoding is not None:
+            states = self.step_encoding(states, step)
+        return states
+
+    def step(
+        self,
+        states,
+        step,
+        steps,
+        surroundings,
+        encodings,
+        past_key_values,
+        running=None,
+        packing=None,
+        offered=None,
+        **kwargs,
+    ):
+        """Applies the group once `[B, T, D]`; step and layer together choose the cache slot.
+
+        With `running` or `packing`, `offered` is a list of the keys and values of each layer, brought up to date.
+        """
+        cached = self.config.num_cached_steps()
+        for place, layer in enumerate(self.layers):
+            index = len(self.prelude) + place
+            around, encoding = surroundings[index], encodings[index]
+            ids = around.at.query_ids if packing is None else packing.ids(around.at)[0]
+            states = self.enter(states, index, encodings, ids, step)
+            slot = len(self.prelude) + step % cached * len(self.layers) + place
+            given = {"past_key_values": past_key_values, "slot": slot, "stays": step >= steps - cached, **kwargs}
+            if packing is not None:
+                states, *offered[place] = layer.forward_packed(
+                    states, around.bias, around.at, encoding, packing, *offered[place], **given
+                )
+            elif running is not None:
+                states, *offered[place] = layer(
+                    *around.of(states, encoding), *offered[place], running=running, **given
+                )
+            else:
+                states = layer(*around.of(states, encoding), **given)
+        return states
+
+    def draw_steps(self) -> int:
+        """Number of steps of this forward pass."""
+        config = self.config
+        if not self.training or config.random_steps == "none":
+            return config.num_steps
+        if config.random_steps == "uniform":
+            return int(torch.randint(1, config.num_steps + 1, ()))
+        # A log-normal rate with this spread, whose mean is the configured number.
+        spread = 0.5
+        rate = torch.exp(torch.randn(()) * spread + math.log(max(config.num_steps - 1, 1e-6)) - spread**2 / 2)
+        return 1 + int(torch.poisson(rate))
+
+    def truncated(self, step: int, steps: int) -> bool:
+        """Whether no gradient reaches a step."""
+        return self.training and self.config.backprop_steps is not None and step < steps - self.config.backprop_steps
