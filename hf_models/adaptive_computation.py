@@ -71,21 +71,20 @@ class Halting:
         return Halting(*parts, tuple(map(change, self.probabilities)), predicted)
 
     def select(self, chosen: Tensor) -> "Halting":
-        """Of one row of positions, those that are chosen `[T]`."""
-        return self.map(lambda part: part[:, chosen])
+        """Of one row of positions, those with these indices."""
+        return self.map(lambda part: part[0].index_select(0, chosen)[None])
 
-    def fill(self, index: Tensor, halted: "Halting") -> "Halting":
-        """One row of positions, with those at `index` `[L]` taken from `halted`, which have come to their end."""
+    @classmethod
+    def place(cls, parts: list[tuple[Tensor, "Halting"]], batch: int, length: int) -> "Halting":
+        """All positions `[B, T]`, of rows of some `[1, L]` and their indices among all `[L]`; the others are zero."""
+        index = torch.cat([index for index, _ in parts])
 
-        def put(mine, theirs):
-            return mine.index_copy(1, index, theirs)
+        def placed(name):
+            values = torch.cat([getattr(part, name)[0] for _, part in parts])
+            every = values.new_zeros(batch * length, *values.shape[1:])
+            return every.index_copy(0, index, values).unflatten(0, (batch, length))
 
-        pairs = ((getattr(self, name), getattr(halted, name)) for name in ("total", "steps", "remainders", "output"))
-        return Halting(self.running, *(put(mine, theirs.to(mine.dtype)) for mine, theirs in pairs))
-
-    def reshape(self, batch: int, length: int) -> "Halting":
-        """One row of positions as `[B, T]`."""
-        return self.map(lambda part: part.view(batch, length, *part.shape[2:]))
+        return cls(*map(placed, ("running", "total", "steps", "remainders", "output")))
 
 
 class HaltingRule(nn.Module):
@@ -137,7 +136,7 @@ class HaltingRule(nn.Module):
             total=halting.total + weight,
             steps=halting.steps + halting.running,
             remainders=torch.where(halts, remainder, halting.remainders),
-            output=halting.output + weight[..., None].to(after.dtype) * after,
+            output=torch.addcmul(halting.output, weight[..., None].to(after.dtype), after),
         )
 
     def cost(self, halting: Halting) -> Tensor:

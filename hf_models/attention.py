@@ -51,7 +51,7 @@ class Attention(nn.Module):
     def check_combination(cls, encoding: type[PositionEncoding], normalizer: type[Softmax]):
         """Raises ValueError where the attention cannot work with the encoding or the normalizer."""
 
-    def forward(
+    def forward(  # noqa: PLR0913, a step of a recurrent model has more to say
         self,
         states: Tensor,
         mask,
@@ -93,7 +93,8 @@ class Attention(nn.Module):
         offered = () if running is None else (key, value)
         if past_key_values is not None:
             key, value = remember(past_key_values, key, value, slot, stays)
-        return *self.mix(query, key, value, states, mask, bias, at, encoding, **kwargs), *offered
+        mixed, weights = self.mix(query, key, value, states, mask, bias, at, encoding, **kwargs)
+        return self.o_proj(mixed), weights, *offered
 
     def offer(self, states: Tensor, ids: Tensor, encoding: PositionEncoding) -> tuple[Tensor, Tensor, Tensor]:
         """Turned query, turned key with the encoding's trace, and value of tokens with these ids `[B, H, T, …]`."""
@@ -105,7 +106,7 @@ class Attention(nn.Module):
         return query, key, value
 
     def mix(self, query, key, value, states, mask, bias, at, encoding, **kwargs) -> tuple[Tensor, Tensor | None]:
-        """Outputs `[B, Tq, D]` of queries over all keys, and the weights where the implementation gives them.
+        """What queries take from all keys `[B, Tq, D]`, and the weights where the implementation gives them.
 
         The arguments are those of `forward`, but `states` are those of the queries.
         """
@@ -119,7 +120,7 @@ class Attention(nn.Module):
         if temperature is not None:
             query = query * temperature.to(query.dtype)
         output, weights = self.attend(query, key, value, mask, bias, at, encoding, **kwargs)
-        return self.o_proj(output.flatten(2)), weights
+        return output.flatten(2), weights
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of the new tokens, each `[B, H, T, K]`."""

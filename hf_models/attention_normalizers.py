@@ -24,6 +24,7 @@ class Softmax(nn.Module):
     causal_only = False  # has no bidirectional form
     eager_only = False  # overrides weights, which no fused kernel computes
     sees = False  # reads `visible`
+    reads_states = False  # its temperature does
 
     def __init__(self, config):
         super().__init__()
@@ -177,6 +178,7 @@ class ASEntmax(Entmax):
     """
 
     sees = True
+    reads_states = True
 
     def __init__(self, config, alpha: float = 1.5, gamma_range: float = 2.0, scaled_heads: int | None = None):
         super().__init__(config, alpha)

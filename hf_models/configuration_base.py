@@ -83,9 +83,9 @@ class LongreachConfig(PreTrainedConfig):
         """Sizes are positive whole numbers, probabilities lie in [0, 1)."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name.startswith(("vocab_size", "hidden_size", "intermediate_size", "num_", "max_position")) and (
-                isinstance(value, int) and value < (0 if field.name in self.zero_allowed else 1)
-            ):
-                raise ValueError(f"{field.name} must be at least {int(field.name not in self.zero_allowed)}, not {value}.")
+            least = int(field.name not in self.zero_allowed)
+            sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_", "max_position")
+            if field.name.startswith(sizes) and isinstance(value, int) and value < least:
+                raise ValueError(f"{field.name} must be at least {least}, not {value}.")
             if field.name.endswith("dropout") and not 0 <= value < 1:
                 raise ValueError(f"{field.name} must be at least 0 and below 1, not {value}.")

@@ -108,14 +108,18 @@ class UniversalTransformerConfig(TransformerConfig):
         if self.ponder_loss_weight < 0:
             raise ValueError(f"ponder_loss_weight must not be negative, not {self.ponder_loss_weight}.")
         if self.exit_criterion != "none" and self.halting != "none":
-            raise ValueError(f"exit_criterion needs halting='none'; {self.halting!r} decides by itself where to leave.")
+            raise ValueError(
+                f"exit_criterion needs halting='none'; {self.halting!r} decides by itself where to leave."
+            )
         if self.halting == "ponder_net" and self.num_coda_layers:
             raise ValueError("halting='ponder_net' scores the states of every step; it takes no coda layers.")
 
     def validate_recurrence(self):
         """What is left out of the loop must enter it in another way; counts are positive."""
         if self.initial_state != "input" and self.input_injection == "none":
-            raise ValueError(f"initial_state {self.initial_state!r} needs an input_injection: the input is lost without.")
+            raise ValueError(
+                f"initial_state {self.initial_state!r} needs an input_injection: the input is lost without."
+            )
         for name in ("backprop_steps", "cache_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -53,5 +53,6 @@ def whole(held: Tensor, rows: Tensor | None) -> Tensor:
     """Whether a criterion holds at all positions of a sequence, for each of them `[B, T]`."""
     if rows is None:
         return held.all(-1, keepdim=True).expand_as(held)
-    every = held.new_ones(int(rows.max()) + 1, dtype=torch.int).scatter_reduce(0, rows, held[0].int(), "amin")
-    return every[rows].bool()[None]
+    _, row = rows.unique(return_inverse=True)
+    every = held.new_ones(len(rows), dtype=torch.int).scatter_reduce(0, row, held[0].int(), "amin")
+    return every[row].bool()[None]

@@ -149,7 +149,7 @@ class LSHAttention(SharedQueryKeyAttention):
         if normalizer.weights is not Softmax.weights:
             raise ValueError(f"{cls.__name__} cannot work with {normalizer.__name__}: it mixes its rounds as softmax.")
 
-    def forward(
+    def forward(  # noqa: PLR0913, as in `Attention`
         self,
         states,
         mask,

@@ -25,7 +25,7 @@ from .own_files import check_files, save_files
 from .position_encoding import PositionEncoding, Positions
 from .position_encodings import LayerEncodings, own_files
 from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
-from .surroundings import Surroundings, fit, visible_pairs
+from .surroundings import Surroundings, added_mask, compute_dtype, fit, visible_pairs
 
 
 # Whether the window slides, and whether the model is causal.
@@ -131,6 +131,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         types = self.config.layer_types[: self.config.num_distinct_layers()]
         attention_types = self._attention_types(attention_mask)
         surroundings: dict[int, Surroundings] = {}
+        sees = self.config._attn_implementation == "eager" or any(choice.sees for choice in self.config.choices())
         for layer_type in dict.fromkeys(types):
             layers = [layer for layer, other in enumerate(types) if other == layer_type]
             dense = [layer for layer in layers if attention_types[layer].dense_bias]
@@ -149,7 +150,11 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                 window = self.config.sliding_window if sliding else None
                 at.visible = visible_pairs(at, states.shape[1], attention_mask, window)
             biases = self._pair_biases(encodings, dense, at, mask)
-            surroundings |= {layer: Surroundings(mask, biases.get(layer), at) for layer in layers}
+            merged = self._merged_masks(biases, mask, at, compute_dtype(states))
+            for layer in layers:
+                bias, added = biases.get(layer), merged.get(layer)
+                given = (mask, bias) if bias is None or added is None else (added, None)
+                surroundings[layer] = Surroundings(*given, at, sees, added)
         return [surroundings[layer] for layer in range(len(types))]
 
     def _positions(self, states, ids, drawn, attention_mask, past, past_key_values, slot) -> Positions:
@@ -191,6 +196,18 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             inlined = []
         biases = encodings.pair_biases([layer for layer in layers if layer not in inlined], at)
         return {**biases, **dict.fromkeys(inlined)}
+
+    def _merged_masks(self, biases, mask, at, dtype) -> dict[int, Tensor]:
+        # SDPA adds one tensor to the scores: it is made once for all layers that share it.
+        if self.config._attn_implementation != "sdpa":
+            return {}
+        distinct = {id(bias): bias for bias in biases.values() if bias is not None or self._packs()}
+        merged = {key: added_mask(mask, bias, at, dtype) for key, bias in distinct.items()}
+        return {layer: merged[id(bias)] for layer, bias in biases.items() if id(bias) in merged}
+
+    def _packs(self) -> bool:
+        # Whether halted positions may leave.
+        return False
 
     def _check_table(self, ids):
         size = self.config.max_position_embeddings

@@ -117,11 +117,9 @@ class UniversalTransformerPreTrainedModel(TransformerPreTrainedModel):
         if isinstance(module, HaltingUnit):
             module.initialise()
 
-    def _needs_visible(self, dense: bool) -> bool:
-        # Positions that are put together need a mask of their own.
-        config = self.config
-        packs = config.halting != "none" or config.exit_criterion != "none"
-        return super()._needs_visible(dense) or (packs and config._attn_implementation == "sdpa")
+    def _packs(self) -> bool:
+        leaves = self.config.exit_criterion != "none" and not self.training
+        return (self.config.halting != "none" or leaves) and not torch.compiler.is_compiling()
 
 
 class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
@@ -182,6 +180,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             past_key_values=past_key_values,
             readout=None if readout is None else lambda states: readout(self.norm(states)),
             keep_steps=output_steps,
+            recorded=self._records(kwargs),
             **kwargs,
         )
         halting = recurred.halting
@@ -194,6 +193,11 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             halting_probabilities=None if halting is None else halting.probabilities or None,
             step_states=tuple(self.norm(states) for states in recurred.step_states) or None,
         )
+
+    def _records(self, given: dict) -> bool:
+        # Whether transformers records what layers give in this forward pass.
+        names = [f"output_{name}" for name in self._can_record_outputs]
+        return any(given.get(name, getattr(self.config, name, False)) for name in names)
 
 
 def real_tokens(attention_mask: Tensor | None, states: Tensor) -> Tensor | None:

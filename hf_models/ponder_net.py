@@ -49,11 +49,13 @@ class PonderNet(HaltingRule):
             total=torch.where(halting.running, total, halting.total),
             steps=halting.steps + halting.running,
             output=torch.where(halts[..., None], after, halting.output),
-            probabilities=(*halting.probabilities, probability * halting.running),
+            probabilities=(*halting.probabilities, probability * halting.running) if self.training else (),
         )
 
     def cost(self, halting):
-        """Divergence of the halting distribution from the prior, of each position `[B, T]`."""
+        """In training, the divergence of the halting distribution from the prior, of each position `[B, T]`."""
+        if not self.training:
+            return None
         return divergence(torch.stack(halting.probabilities), self.config.halting_prior)
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils.output_capturing import capture_outputs
 
 from .adaptive_computation import Halting, HaltingRule, PublishedHalting
 from .early_exit import EarlyExit
 from .ponder_net import PonderNet
 from .position_embeddings import sinusoids
 from .position_encodings import LayerEncodings
-from .running_positions import Packing, Running
+from .running_positions import PackedSurroundings, Packing, Running
 from .surroundings import Surroundings
 from .transformer_layer import TransformerLayer
 
@@ -57,7 +58,9 @@ class StepEncoding(nn.Module):
         if self.table is None:
             return states + sinusoids(torch.tensor([step + 1], device=states.device), self.width).to(states.dtype)
         if step >= self.table.num_embeddings:
-            raise ValueError(f"Step {step + 1} is beyond the learned step_encoding of {self.table.num_embeddings} steps.")
+            raise ValueError(
+                f"Step {step + 1} is beyond the learned step_encoding of {self.table.num_embeddings} steps."
+            )
         return states + self.table.weight[step]
 
 
@@ -95,6 +98,7 @@ class RecurrentStack(nn.Module):
         past_key_values=None,
         readout=None,
         keep_steps: bool = False,
+        recorded: bool = False,
         **kwargs,
     ) -> Recurred:
         """Runs all layers.
@@ -107,10 +111,11 @@ class RecurrentStack(nn.Module):
             past_key_values: the cache, or None.
             readout: maps states to logits, for exits that look at predictions.
             keep_steps: whether to return the states after each step.
+            recorded: whether somebody records what single layers give: then all positions are computed in all steps.
             kwargs: passed to the layers.
         """
         given = {"encodings": encodings, "past_key_values": past_key_values, **kwargs}
-        first, last = len(self.prelude), len(self.prelude) + len(self.layers)
+        last = len(self.prelude) + len(self.layers)
         for index, layer in enumerate(self.prelude):
             states = self.enter(states, index, encodings, surroundings[index].at.query_ids)
             states = layer(*surroundings[index].of(states, encodings[index]), slot=index, **self._passed(given))
@@ -118,11 +123,12 @@ class RecurrentStack(nn.Module):
         if rule is None:
             recurred = self.loop(states, surroundings, keep_steps, **given)
         else:
-            packs = rule.freezes and not keep_steps and not rule.keeps_all and self.packs(surroundings)
-            if packs:
-                recurred = self.ponder_packed(rule, states, surroundings, real, readout, **given)
+            whole = keep_steps or recorded or rule.keeps_all or not rule.freezes
+            if whole or not self.packs():
+                leaves = not (keep_steps or recorded or past_key_values is not None or self.looked_at())
+                recurred = self.ponder(rule, states, surroundings, real, readout, keep_steps, leaves, **given)
             else:
-                recurred = self.ponder(rule, states, surroundings, real, readout, keep_steps, **given)
+                recurred = self.ponder_packed(rule, states, surroundings, real, readout, **given)
         states = recurred.states
         slot = self.config.num_hidden_layers - len(self.coda)
         for index, layer in enumerate(self.coda, start=last):
@@ -141,7 +147,7 @@ class RecurrentStack(nn.Module):
         return {name: value for name, value in given.items() if name != "encodings"}
 
     def enter(self, states, index, encodings, ids, step: int = 0) -> Tensor:
-        """Adds what a position encoding adds, before the first layer that uses it; what says the step, in every step."""
+        """Adds what an encoding adds, before the first layer that uses it; what says the step, in every step."""
         group = range(len(self.prelude), len(self.prelude) + len(self.layers))
         encoding, used = encodings[index], encodings.of_layer
         if encoding.recurrent_only:
@@ -161,22 +167,22 @@ class RecurrentStack(nn.Module):
             kept += [states] if keep_steps else []
         return Recurred(states, None, tuple(kept))
 
-    def ponder(self, rule, given_states, surroundings, real, readout, keep_steps, **given) -> Recurred:
+    def ponder(self, rule, given_states, surroundings, real, readout, keep_steps, leaves, **given) -> Recurred:
         """Steps until every position has halted, with all positions computed.
 
-        Without a cache the loop ends with the last running position. With one it goes on, since later tokens will look
-        for keys and values at every step.
+        Where it may, the loop ends with the last running position. With a cache it goes on, since later tokens will
+        look for keys and values at every step; and where somebody looks at layers or steps, so that all are there.
         """
         states, kept = self.first_state(given_states), []
         steps = self.draw_steps()
         halting = Halting.start(states, real)
         fresh, offered = halting.running, [(None, None)] * len(self.layers)
-        may_leave = given["past_key_values"] is None and not torch.compiler.is_compiling()
+        leaves = leaves and not torch.compiler.is_compiling()
         for step in range(steps):
             now = rule.goes_on(halting)
-            if not (may_leave or rule.freezes):  # later tokens see states that go on changing
+            if not (leaves or rule.freezes):  # later tokens see states that go on changing
                 now = torch.ones_like(now)
-            if may_leave and not now.any():
+            if leaves and not now.any():
                 break
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
                 entered = self.enter_step(states, given_states, step)
@@ -196,38 +202,61 @@ class RecurrentStack(nn.Module):
         batch, length, width = given_states.shape
         given_states = given_states.flatten(0, 1)
         steps = self.draw_steps()
-        finished = Halting.start(given_states[None], None)  # [1, B T]: filled in as positions halt
         running = torch.arange(batch * length, device=given_states.device)
-        running = running if real is None else running[real.flatten().bool()]
-        leaving = running[:0]
-        states = self.first_state(given_states)[running]
+        running = running if real is None else real.flatten().nonzero()[:, 0]
+        states = self.first_state(given_states).index_select(0, running)
         halting = Halting.start(states[None], None)
-        left, offered = states[:0], [(None, None)] * len(self.layers)
+        left, leaving = states[:0], running[:0]
+        finished: list[tuple[Tensor, Halting]] = []
+        offered = [(None, None)] * len(self.layers)
         for step in range(steps):
             if not len(running) and given["past_key_values"] is None:
                 break
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
-                packing = Packing.of(running, leaving, batch, length)
-                entered = self.enter_step(torch.cat([states, left]), given_states[packing.fresh], step)
-                after = self.step(entered, step, steps, surroundings, packing=packing, offered=offered, **given)
-                after = after[: len(running)]
+                if len(running) == batch * length:  # nothing to leave out
+                    shape = batch, length, width
+                    entered = self.enter_step(states.view(shape), given_states.view(shape), step)
+                    after = self.step(entered, step, steps, surroundings, running=Running(), offered=offered, **given)
+                    after = after.flatten(0, 1)
+                else:
+                    packing = Packing.of(running, leaving, batch, length)
+                    entered = self.enter_step(
+                        torch.cat([states, left]), given_states.index_select(0, packing.fresh), step
+                    )
+                    after = self.step(entered, step, steps, surroundings, packing=packing, offered=offered, **given)
+                    after = after[: len(running)]
                 halting.rows = running // length
                 halting = rule.advance(halting, states[None], after[None], step == steps - 1, readout)
-            goes_on = halting.running[0]
-            halts = ~goes_on
-            finished = finished.fill(running[halts], halting.select(halts))
-            left, leaving = after[halts], running[halts]
-            states, running, halting = after[goes_on], running[goes_on], halting.select(goes_on)
-        return Recurred(finished.output.view(batch, length, width), finished.reshape(batch, length), ())
+            halts, stays = (~halting.running[0]).nonzero()[:, 0], halting.running[0].nonzero()[:, 0]
+            finished.append((running.index_select(0, halts), halting.select(halts)))
+            left, leaving = after.index_select(0, halts), finished[-1][0]
+            states, running, halting = (
+                after.index_select(0, stays),
+                running.index_select(0, stays),
+                halting.select(stays),
+            )
+        ended = Halting.place(finished, batch, length)
+        return Recurred(ended.output, ended, ())
 
-    def packs(self, surroundings) -> bool:
+    def packs(self) -> bool:
         """Whether running positions can be put together: nothing may look at single layers, or need all positions."""
-        layers = self.layers
-        looked_at = any(layer._forward_hooks or layer.attention._forward_hooks for layer in layers)
-        checkpointed = self.training and any(layer.gradient_checkpointing for layer in layers)
-        visible = all(around.at.visible is not None for around in surroundings)
-        able = all(layer.packable for layer in layers) and visible and not torch.compiler.is_compiling()
-        return able and not looked_at and not checkpointed
+        checkpointed = self.training and any(layer.gradient_checkpointing for layer in self.layers)
+        able = all(layer.packable for layer in self.layers) and not torch.compiler.is_compiling()
+        return able and not checkpointed and not self.looked_at()
+
+    def looked_at(self) -> bool:
+        """Whether somebody has hooked into the group's layers.
+
+        transformers' own hooks stay in place after outputs were recorded once; they do not count, since the model says
+        when it records.
+        """
+        hooks = [
+            hook
+            for module in self.layers.modules()
+            for hooked in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+            for hook in hooked.values()
+        ]
+        return any(hook.__module__ != capture_outputs.__module__ for hook in hooks)
 
     def first_state(self, given_states: Tensor) -> Tensor:
         """What the first step begins with `[B, T, D]`."""
@@ -247,7 +276,7 @@ class RecurrentStack(nn.Module):
             states = self.step_encoding(states, step)
         return states
 
-    def step(
+    def step(  # noqa: PLR0913, one layer for each way to run
         self,
         states,
         step,
@@ -265,16 +294,22 @@ class RecurrentStack(nn.Module):
         With `running` or `packing`, `offered` is a list of the keys and values of each layer, brought up to date.
         """
         cached = self.config.num_cached_steps()
+        packed: dict[tuple, PackedSurroundings] = {}
         for place, layer in enumerate(self.layers):
             index = len(self.prelude) + place
             around, encoding = surroundings[index], encodings[index]
-            ids = around.at.query_ids if packing is None else packing.ids(around.at)[0]
+            ids = around.at.query_ids
+            if packing is not None:
+                key = id(around.at), id(around.added), id(around.bias)
+                if key not in packed:
+                    packed[key] = packing.surroundings(around)
+                ids = packed[key].ids[0]
             states = self.enter(states, index, encodings, ids, step)
             slot = len(self.prelude) + step % cached * len(self.layers) + place
             given = {"past_key_values": past_key_values, "slot": slot, "stays": step >= steps - cached, **kwargs}
             if packing is not None:
                 states, *offered[place] = layer.forward_packed(
-                    states, around.bias, around.at, encoding, packing, *offered[place], **given
+                    states, packed[key], encoding, packing, *offered[place], **given
                 )
             elif running is not None:
                 states, *offered[place] = layer(

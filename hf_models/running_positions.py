@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .position_encoding import Positions
+from .surroundings import Surroundings
 
 
 @dataclass
@@ -22,16 +23,20 @@ class Running:
     """The positions of one step, where all are computed and the halted ones thrown away.
 
     Attributes:
-        now: which positions take the step `[B, T]`.
+        now: which positions take the step `[B, T]`; None where all do.
         fresh: which of them, or of those that halted in the step before, offer something new to others `[B, T]`.
     """
 
-    now: Tensor
-    fresh: Tensor
+    now: Tensor | None = None
+    fresh: Tensor | None = None
+
+    def freeze(self, after: Tensor, before: Tensor) -> Tensor:
+        """States `[B, T, D]` after a layer, those of halted positions as before."""
+        return after if self.now is None else torch.where(self.now[..., None], after, before)
 
     def keep(self, key: Tensor, value: Tensor, kept_key: Tensor | None, kept_value: Tensor | None):
         """Keys and values `[B, H, T, K]`, with those kept from the step before where a position is not fresh."""
-        if kept_key is None or kept_value is None:
+        if self.fresh is None or kept_key is None or kept_value is None:
             return key, value
         fresh = self.fresh[:, None, :, None]
         return torch.where(fresh, key, kept_key), torch.where(fresh, value, kept_value)
@@ -44,40 +49,43 @@ class Packing:
     Attributes:
         batch: B.
         length: T.
-        running: index of each running position among all `[A]`, in their order.
-        fresh: index of each running and then of each leaving position `[P]`.
+        running: number of running positions, A.
+        fresh: index of each running and then of each leaving position among all `[P]`.
         rows: the rows that have any running `[R]`.
-        columns: column of each running position, 0 after their end `[R, n]`.
+        columns: column of each running position, any after their end `[R, n]`.
         places: index of each running position in the packed rows `[A]`.
+        sources: the reverse: which running position is where, any after their end `[R n]`.
     """
 
     batch: int
     length: int
-    running: Tensor
+    running: int
     fresh: Tensor
     rows: Tensor
     columns: Tensor
     places: Tensor
+    sources: Tensor
 
     @classmethod
     def of(cls, running: Tensor, leaving: Tensor, batch: int, length: int) -> "Packing":
-        """The packing of the positions with these indices `[A]`, when those at `[L]` have just halted."""
+        """The packing of the positions with these indices `[A]`, ascending, when those at `[L]` have just halted."""
         row = running // length
         counts = torch.bincount(row, minlength=batch)
         rows = counts.nonzero()[:, 0]
         width = int(counts.max())
-        before = counts.cumsum(0) - counts  # running positions in earlier rows
-        place_of_row = (counts > 0).cumsum(0) - 1
-        places = place_of_row[row] * width + torch.arange(len(running), device=row.device) - before[row]
-        columns = running.new_zeros(len(rows) * width).index_copy(0, places, running % length)
-        return cls(
-            batch, length, running, torch.cat([running, leaving]), rows, columns.view(len(rows), width), places
-        )
+        # The first place of each row, less the number of running positions before it.
+        shift = ((counts > 0).cumsum(0) - 1) * width - (counts.cumsum(0) - counts)
+        numbers = torch.arange(len(running), device=row.device)
+        places = numbers + shift.index_select(0, row)
+        sources = running.new_zeros(len(rows) * width).index_copy(0, places, numbers)
+        columns = (running - row * length).index_select(0, sources) if len(running) else sources
+        fresh = torch.cat([running, leaving])
+        return cls(batch, length, len(running), fresh, rows, columns.view(len(rows), width), places, sources)
 
     def keep(self, offered: Tensor, kept: Tensor | None) -> Tensor:
-        """What all positions offer `[B, H, T, …]`: the fresh ones anew `[1, H, P, …]`, the others as before."""
+        """What all positions offer `[B, H, T, K]`: the fresh ones anew `[1, H, P, K]`, the others as before."""
         _, heads, _, width = offered.shape
-        offered = offered[0].transpose(0, 1)  # [P, H, …]
+        offered = offered[0].transpose(0, 1)  # [P, H, K]
         if kept is None:
             flat = offered.new_zeros(self.batch * self.length, heads, width)
         else:
@@ -93,37 +101,57 @@ class Packing:
         return values if len(self.rows) == self.batch else values.index_select(0, self.rows)
 
     def pack(self, values: Tensor) -> Tensor:
-        """Values of the running positions `[A, …]` in rows, zeros after their end `[R, n, …]`."""
-        packed = values.new_zeros(self.columns.numel(), *values.shape[1:]).index_copy(0, self.places, values)
-        return packed.view(*self.columns.shape, *values.shape[1:])
+        """Values of the running positions `[A, …]` in rows, anything after their end `[R, n, …]`."""
+        return values.index_select(0, self.sources).view(*self.columns.shape, *values.shape[1:])
 
     def unpack(self, packed: Tensor) -> Tensor:
         """The values of the running positions `[A, …]` from rows `[R, n, …]`."""
         return packed.flatten(0, 1).index_select(0, self.places)
 
-    def ids(self, at: Positions) -> Tensor:
-        """Position ids of the fresh positions `[1, P]`."""
+    def surroundings(self, around: Surroundings) -> "PackedSurroundings":
+        """What the packed positions are told."""
+        at = around.at
         if len(at.query_ids) == 1:
-            return at.query_ids[:, self.fresh % self.length]
-        return at.query_ids.flatten()[None, self.fresh]
-
-    def positions(self, at: Positions) -> Positions:
-        """Where the running positions stand, as queries."""
-        return replace(
+            ids = at.query_ids[:, self.fresh % self.length]
+        else:
+            ids = at.query_ids.flatten()[None, self.fresh]
+        if not self.running:
+            return PackedSurroundings(ids, None, None, at)
+        visible = None if at.visible is None or not around.sees else self.pairs(at.visible)
+        packed = replace(
             at,
             query_ids=self.of_rows(at.query_ids.expand(self.batch, -1)).gather(1, self.columns),
             key_ids=self.of_rows(at.key_ids.expand(self.batch, -1)),
             columns=at.first_query + self.columns,
             real=None if at.real is None else self.of_rows(at.real),
-            visible=None if at.visible is None else self.pairs(at.visible),
+            visible=visible,
             drawn=None if at.drawn is None else self.of_rows(at.drawn),
         )
+        mask = None if around.added is None else self.pairs(around.added)
+        bias = None if around.bias is None else self.pairs(around.bias)
+        return PackedSurroundings(ids, mask, bias, packed)
 
     def pairs(self, values: Tensor) -> Tensor:
         """Of values of all pairs `[B, H, T, Tk]`, those of the running queries `[R, H, n, Tk]`."""
-        if len(values) == 1:
-            heads = [head.index_select(0, self.columns.flatten()) for head in values[0]]
-            return torch.stack([head.view(*self.columns.shape, -1) for head in heads], dim=1)
-        values = self.of_rows(values)
-        columns = self.columns[:, None, :, None].expand(-1, values.shape[1], -1, values.shape[3])
-        return values.gather(2, columns)
+        batch, heads, length, keys = values.shape
+        rows = self.rows[:, None, None] if batch > 1 else 0
+        head = torch.arange(heads, device=values.device)[:, None]
+        index = (rows * heads + head) * length + self.columns[:, None]  # [R, H, n]
+        return values.reshape(-1, keys).index_select(0, index.flatten()).view(*index.shape, keys)
+
+
+@dataclass
+class PackedSurroundings:
+    """What a layer is told of packed positions.
+
+    Attributes:
+        ids: position ids of the running and the leaving `[1, P]`.
+        mask: added to the scores `[R, 1, n, Tk]` or `[R, H, n, Tk]`, biases included; None under eager attention.
+        bias: under eager attention, the pair bias of the layer's encoding `[R, H, n, Tk]`, or None.
+        at: where the running positions stand.
+    """
+
+    ids: Tensor
+    mask: Tensor | None
+    bias: Tensor | None
+    at: Positions

@@ -19,18 +19,49 @@ class Surroundings:
     """What a layer is told of the forward pass, besides its states.
 
     Attributes:
-        mask: as transformers' mask functions make it; None under eager attention, which reads `at.visible`.
-        bias: the pair bias of the layer's encoding `[B, H, T, Tk]`, or None.
+        mask: as transformers' mask functions make it, or a tensor added to the scores; None under eager attention,
+            which reads `at.visible`.
+        bias: the pair bias of the layer's encoding `[B, H, T, Tk]`, or None; where the mask is added, part of it.
         at: where the tokens stand, and what they see.
+        sees: whether attention reads `at.visible`.
+        added: the mask as it is added to the scores `[B, 1 or H, T, Tk]`, where positions may be put together.
     """
 
     mask: Any
     bias: Tensor | None
     at: Positions
+    sees: bool = True
+    added: Tensor | None = None
 
     def of(self, states: Tensor, encoding: PositionEncoding) -> tuple:
         """The positional arguments of a layer for these states."""
         return states, self.mask, self.bias, self.at, encoding
+
+
+def added_mask(mask: Tensor | None, bias: Tensor | None, at: Positions, dtype: torch.dtype) -> Tensor:
+    """Mask and bias as one tensor that is added to the scores `[B, 1 or H, T, Tk]`.
+
+    What is not visible is finite, so that a query that sees nothing has a result; nobody reads it.
+
+    Args:
+        mask: which keys each query sees, or what is added to their scores already `[B, 1, T, Tk]`; None where queries
+            see their past alone, if the model is causal, or everything.
+        bias: the pair bias `[B, H, T, Tk]`, or None.
+        at: where the tokens stand.
+        dtype: that of queries and keys.
+    """
+    if mask is not None and mask.is_floating_point():
+        return mask if bias is None else mask + bias.to(mask.dtype)
+    if mask is None:
+        mask = visible_pairs(at, at.query_ids.shape[1], None, None)
+    bias = torch.zeros((), dtype=dtype, device=mask.device) if bias is None else bias.to(dtype)
+    return torch.where(mask, bias, torch.finfo(dtype).min)
+
+
+def compute_dtype(states: Tensor) -> torch.dtype:
+    """The type of queries and keys made of these states, autocast considered."""
+    kind = states.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
 
 
 def fit(values: Tensor, offset: int, length: int) -> Tensor:

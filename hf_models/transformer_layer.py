@@ -16,7 +16,7 @@ from .attention import remember
 from .attention_types import parse_attention_type
 from .feed_forward import FeedForward
 from .position_encoding import PositionEncoding, Positions
-from .running_positions import Packing, Running
+from .running_positions import PackedSurroundings, Packing, Running
 
 
 class TransformerLayer(GradientCheckpointingLayer):
@@ -60,14 +60,13 @@ class TransformerLayer(GradientCheckpointingLayer):
 
         Tensors that need a gradient are positional, since re-entrant checkpointing sees no others.
         """
+        entering = self.attention_norm(states) if self.pre_norm else states
         if running is None:
-            entering = self.attention_norm(states) if self.pre_norm else states
             attended, _ = self.attention(entering, mask, bias, at, encoding, **kwargs)
             return self.finish(states, attended)
-        entering = self.attention_norm(states) if self.pre_norm else states
         kept = {"running": running, "kept_key": kept_key, "kept_value": kept_value}
         attended, _, key, value = self.attention(entering, mask, bias, at, encoding, **kept, **kwargs)
-        return torch.where(running.now[..., None], self.finish(states, attended), states), key, value
+        return running.freeze(self.finish(states, attended), states), key, value
 
     @property
     def packable(self) -> bool:
@@ -82,11 +81,10 @@ class TransformerLayer(GradientCheckpointingLayer):
         states = self.attention_norm(states + self.dropout(attended))
         return self.feed_forward_norm(states + self.dropout(self.feed_forward(states)))
 
-    def forward_packed(
+    def forward_packed(  # noqa: PLR0913, as `forward`
         self,
         states: Tensor,
-        bias: Tensor | None,
-        at: Positions,
+        packed: PackedSurroundings,
         encoding: PositionEncoding,
         packing: Packing,
         kept_key: Tensor | None = None,
@@ -98,25 +96,24 @@ class TransformerLayer(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward` with `running`, over the states of the running and the leaving positions alone `[P, D]`."""
         entering = self.attention_norm(states) if self.pre_norm else states
-        query, key, value = self.attention.offer(entering[None], packing.ids(at), encoding)  # [1, H, P, …]
+        query, key, value = self.attention.offer(entering[None], packed.ids, encoding)  # [1, H, P, …]
         key, value = packing.keep(key, kept_key), packing.keep(value, kept_value)  # [B, H, T, …]
         offered = key, value
         if past_key_values is not None:
             key, value = remember(past_key_values, key, value, slot, stays)
-        running = len(packing.running)
+        running = packing.running
         if not running:
             return states, *offered
-        packed = packing.positions(at)
-        attended, _ = self.attention.mix(
+        mixed, _ = self.attention.mix(
             packing.pack(query[0, :, :running].transpose(0, 1)).transpose(1, 2),  # [R, H, n, K]
             packing.of_rows(key),
             packing.of_rows(value),
-            packing.pack(entering[:running]),
-            packed.visible,
-            None if bias is None else packing.pairs(bias),
-            packed,
+            packing.pack(entering[:running]) if self.attention.normalizer.reads_states else None,
+            packed.mask,
+            packed.bias,
+            packed.at,
             encoding,
             **kwargs,
         )  # [R, n, D]
-        finished = self.finish(states[:running], packing.unpack(attended))
+        finished = self.finish(states[:running], self.attention.o_proj(packing.unpack(mixed)))
         return torch.cat([finished, states[running:]]), *offered
