@@ -100,6 +100,10 @@ class Packing:
         """The values of the rows that have any running `[R, …]` of `[B, …]`."""
         return values if len(self.rows) == self.batch else values.index_select(0, self.rows)
 
+    def offered_in_rows(self, offered: Tensor) -> Tensor:
+        """Keys or values `[B, H, T, K]` of the rows that have any running `[R, H, T, K]`."""
+        return self.of_rows(offered.transpose(1, 2)).transpose(1, 2)  # as they lie in memory, which is faster
+
     def pack(self, values: Tensor) -> Tensor:
         """Values of the running positions `[A, …]` in rows, anything after their end `[R, n, …]`."""
         return values.index_select(0, self.sources).view(*self.columns.shape, *values.shape[1:])

@@ -106,8 +106,8 @@ class TransformerLayer(GradientCheckpointingLayer):
             return states, *offered
         mixed, _ = self.attention.mix(
             packing.pack(query[0, :, :running].transpose(0, 1)).transpose(1, 2),  # [R, H, n, K]
-            packing.of_rows(key),
-            packing.of_rows(value),
+            packing.offered_in_rows(key),
+            packing.offered_in_rows(value),
             packing.pack(entering[:running]) if self.attention.normalizer.reads_states else None,
             packed.mask,
             packed.bias,
