@@ -100,6 +100,7 @@ class HaltingRule(nn.Module):
     """
 
     freezes = True  # a halted position takes no further step
+    mixes = True  # the output is a mixture of the states, of which the halting step has the remainder
 
     @property
     def keeps_all(self) -> bool:
@@ -139,8 +140,8 @@ class HaltingRule(nn.Module):
             output=torch.addcmul(halting.output, weight[..., None].to(after.dtype), after),
         )
 
-    def cost(self, halting: Halting) -> Tensor:
-        """The ponder cost of each position `[B, T]`: N + R, of which R alone has a gradient."""
+    def cost(self, halting: Halting) -> Tensor | None:
+        """The ponder cost of each position `[B, T]`: N + R, of which R alone has a gradient; None if there is none."""
         return halting.steps + halting.remainders
 
 

@@ -22,6 +22,8 @@ class EarlyExit(HaltingRule):
     compare such criteria.
     """
 
+    mixes = False
+
     def __init__(self, config):
         nn.Module.__init__(self)
         self.config = config

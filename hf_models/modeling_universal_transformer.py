@@ -44,10 +44,11 @@ class UniversalTransformerModelOutput(BaseModelOutputWithPast):
     """States, with the halting statistics of adaptive computation.
 
     Args:
-        ponder_steps: number of steps each new token took, 0 on padding `[B, T]`; None without halting.
-        remainders: weight of its halting step `[B, T]`; None without halting.
-        ponder_cost: what pondering costs each position, unweighted `[B, T]`; None without halting.
-        halting_probabilities: of each step `[B, T]` each; from PonderNet.
+        ponder_steps: number of steps each new token took, 0 on padding `[B, T]`; None where all take the same number.
+        remainders: weight of its halting step `[B, T]`; None where the output is no mixture of states.
+        ponder_cost: what pondering costs each position, unweighted `[B, T]`; None without halting, and in the
+            evaluation of PonderNet, whose cost is that of all steps.
+        halting_probabilities: of each step `[B, T]` each; from PonderNet in training.
         step_states: states after each step, normed `[B, T, D]` each; where asked for.
     """
 
@@ -117,6 +118,13 @@ class UniversalTransformerPreTrainedModel(TransformerPreTrainedModel):
         if isinstance(module, HaltingUnit):
             module.initialise()
 
+    @property
+    def prefix_stable(self) -> bool:
+        """Not where a sequence leaves as a whole: its last token may keep the others."""
+        config = self.config
+        waits = config.exit_criterion != "none" and config.exit_scope == "sequence"
+        return super().prefix_stable and not waits
+
     def _packs(self) -> bool:
         leaves = self.config.exit_criterion != "none" and not self.training
         return (self.config.halting != "none" or leaves) and not torch.compiler.is_compiling()
@@ -183,13 +191,13 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             recorded=self._records(kwargs),
             **kwargs,
         )
-        halting = recurred.halting
+        halting, rule = recurred.halting, self.stack.halting
         return UniversalTransformerModelOutput(
             last_hidden_state=self.norm(recurred.states),
             past_key_values=past_key_values,
             ponder_steps=None if halting is None else halting.steps,
-            remainders=None if halting is None else halting.remainders,
-            ponder_cost=None if halting is None or self.stack.halting is None else self.stack.halting.cost(halting),
+            remainders=halting.remainders if rule is not None and rule.mixes else None,
+            ponder_cost=None if rule is None else rule.cost(halting),
             halting_probabilities=None if halting is None else halting.probabilities or None,
             step_states=tuple(self.norm(states) for states in recurred.step_states) or None,
         )

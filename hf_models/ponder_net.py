@@ -27,6 +27,8 @@ class PonderNet(HaltingRule):
     Banino et al. 2021, https://arxiv.org/abs/2107.05407.
     """
 
+    mixes = False
+
     @property
     def keeps_all(self):
         """In training, where every step is scored."""

@@ -8,6 +8,7 @@ SPDX-License-Identifier: Apache-2.0
 import torch
 from torch import Tensor, nn
 
+from .entries import check_choice
 from .position_encoding import PositionEncoding
 
 
@@ -69,11 +70,26 @@ class Coordinate(Sinusoidal):
     """Position and step, both as sinusoids, added before every step; steps count from 1.
 
     Dehghani et al. 2019, https://arxiv.org/abs/1807.03819.
+
+    Args:
+        every_step: whether it is added before every step, or before the first alone.
     """
 
     recurrent_only = True
 
+    def __init__(self, config, every_step: bool = True):
+        super().__init__(config)
+        self.every_step = every_step
+
+    @classmethod
+    def check(cls, config, every_step=True, **arguments):
+        """`every_step` is true or false."""
+        super().check(config, **arguments)
+        check_choice(cls, "every_step", every_step, (True, False))
+
     def embed(self, states, ids, step=0):
         """Adds the coordinate of (position, step)."""
+        if step and not self.every_step:
+            return states
         time = sinusoids(ids.new_tensor([step + 1]), self.width)
         return states + (sinusoids(ids, self.width) + time).to(states.dtype)

@@ -88,6 +88,7 @@ class RecurrentStack(nn.Module):
         concat = config.input_injection == "concat"
         self.injection = nn.Linear(2 * config.hidden_size, config.hidden_size, bias=False) if concat else None
         self.halting = HALTING_RULES[config.halting](config) if config.halting != "none" else None
+        self.early_exit = EarlyExit(config)  # without weights, so that any trained model can be given one
 
     def forward(
         self,
@@ -119,7 +120,7 @@ class RecurrentStack(nn.Module):
         for index, layer in enumerate(self.prelude):
             states = self.enter(states, index, encodings, surroundings[index].at.query_ids)
             states = layer(*surroundings[index].of(states, encodings[index]), slot=index, **self._passed(given))
-        rule = EarlyExit(self.config) if self.halting is None and self.exits() else self.halting
+        rule = self.early_exit if self.halting is None and self.exits() else self.halting
         if rule is None:
             recurred = self.loop(states, surroundings, keep_steps, **given)
         else:
