@@ -258,7 +258,12 @@ class PonderingHead(Head):
             attention_mask: what the caller gave.
             labels: `[B, T]` or, one position short, those of the next tokens; `[B]` for sequences; -100 is not scored.
             items: number of labels over all micro-batches and processes, or None for this batch's.
+
+        Raises:
+            ValueError: the labels are numbers to regress on, or several classes at once.
         """
+        if labels.is_floating_point():
+            raise ValueError("PonderNet's mixture of losses needs labels of classes, one each.")
         losses = []
         for states, probability in zip(outputs.step_states, outputs.halting_probabilities, strict=True):
             if labels.dim() == 1:

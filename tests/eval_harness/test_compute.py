@@ -150,7 +150,7 @@ def test_steps_that_are_not_taken_cost_nothing_in_evaluation_and_everything_in_t
     late = universal(halting="act", num_steps=4, halting_bias=-20)
     inputs, head = {"input_ids": tokens(2, 6)}, 2 * 6 * 2 * WIDTH * VOCABULARY
     for model in (early, late):
-        model.model.halting.weight.data.zero_()
+        model.model.stack.halting.unit.weight.data.zero_()
     full = forward_flops(late, **inputs)
     assert full - head == 4 * (forward_flops(early, **inputs) - head)
     assert forward_flops(early, training=True, **inputs) == full

@@ -203,7 +203,7 @@ def test_the_ponder_loss_is_the_same_in_four_parts(tmp_path):
     four = train_quietly(run, tmp_path / "four", gradient_accumulation_steps=4)
     assert_close(weights(one), weights(four), rtol=1e-3, atol=1e-5)
     free = train_quietly(replace(run, config={**PONDERING, "ponder_loss_weight": 0.0}), tmp_path / "free")
-    halting = "model.halting.weight"
+    halting = "model.stack.halting.unit.weight"
     assert (weights(one)[halting] - weights(free)[halting]).abs().max() > 1e-4
 
 

@@ -96,6 +96,19 @@ CASES: dict[str, tuple] = {
         {**PONDERING, "norm_position": "post", "num_shared_layers": 2, "position_encoding": "alibi"},
     ),
     "universal-act-bidirectional": (UniversalTransformerConfig, {**PONDERING, "is_causal": False}),
+    "universal-around": (
+        UniversalTransformerConfig,
+        {
+            **PONDERING,
+            "num_prelude_layers": 1,
+            "num_coda_layers": 1,
+            "position_encoding": "t5",
+            "step_encoding": "learned",
+            "input_injection": "concat",
+            "initial_state": "zero",
+        },
+    ),
+    "universal-ponder_net": (UniversalTransformerConfig, {**PONDERING, "halting": "ponder_net"}),
 }
 CAUSAL = tuple(name for name in CASES if "bidirectional" not in name)
 ATTENTION_CASES = tuple(name for name in CASES if name not in RECURRENT)

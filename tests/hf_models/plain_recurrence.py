@@ -16,7 +16,7 @@ class Group:
         self.offers: list[dict] = [{} for _ in layers]
 
     def step(self, states: Tensor, running: list[bool], fresh: list[bool]) -> Tensor:
-        """States `[T, D]` after the layers; those that do not run stay, those that are not fresh offer what they did."""
+        """States `[T, D]` after the layers; what does not run stays, what is not fresh offers what it did."""
         for layer, offers in zip(self.layers, self.offers, strict=True):
             entering = references.layer_norm(states, layer.attention_norm) if layer.pre_norm else states
             for t, is_fresh in enumerate(fresh):
@@ -135,7 +135,9 @@ class Difference(Account):
             self.output, self.done = after, True
 
 
-def recur(states: Tensor, group: Group, accounts: list[Account], steps: int, enter, waits: bool = False) -> list[Tensor]:
+def recur(
+    states: Tensor, group: Group, accounts: list[Account], steps: int, enter, waits: bool = False
+) -> list[Tensor]:
     """All steps over one sequence `[T, D]`; the states after each.
 
     Args:

@@ -109,7 +109,8 @@ def test_an_encoding_without_a_bidirectional_form_says_so(name):
 
 def plain_layer(model, input_ids, ids, normalizer="softmax"):
     """The states after one pre-norm layer of one sequence, by loops `[T, D]`."""
-    layer, config = model.layers[0], model.config
+    layers = model.stack.layers if hasattr(model, "stack") else model.layers
+    layer, config = layers[0], model.config
     encoding = model.encodings[0]
     plain = PLAIN_ENCODINGS[parse_name(config.position_encoding)](encoding, config)
     plain_normalizer = PLAIN_NORMALIZERS[normalizer](layer.attention.normalizer, config)
@@ -358,8 +359,8 @@ def test_it_works_inside_the_universal_transformer(entry, causal):
     weights = stacked.state_dict()
     for name, value in loop.state_dict().items():
         for layer in range(3):
-            weights[name.replace("layers.0.", f"layers.{layer}.")] = value
-    stacked.load_state_dict(weights)
+            weights[name.replace("stack.layers.0.", f"layers.{layer}.")] = value
+    stacked.load_state_dict({name: weights[name] for name in stacked.state_dict()})
     if type(loop.encodings[0]).embed is PositionEncoding.embed:
         torch.testing.assert_close(states_of(loop, tokens()), states_of(stacked, tokens()), **CLOSE)
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from hf_models import UniversalTransformerForCausalLM, UniversalTransformerModel
-from tests.hf_models import references
+from hf_models import UniversalTransformerForCausalLM
+from hf_models.recurrent_stack import RecurrentStack
 from tests.hf_models.model_cases import (
     CLOSE,
     HEADS,
+    assert_same,
     build,
     gradients,
     labels_for,
@@ -15,72 +16,6 @@ from tests.hf_models.model_cases import (
     ragged,
     tokens,
 )
-
-
-def plain_step(model, row_ids):
-    """One step of a model over one sequence, with coordinates added before the layers."""
-    hooks = references.Hooks(model.encodings[0], model.config.is_causal, 2)
-
-    def step(states, number):
-        coordinates = [references.coordinate(position, number + 1, 16) for position in row_ids]
-        states = states + torch.stack(coordinates)
-        for layer in model.layers:
-            states = references.layer(states, layer, hooks, row_ids, model.config.is_causal)
-        return states
-
-    return step
-
-
-def plain_model(model, row):
-    """States, N and R of one sequence of tokens; without halting every position takes all steps."""
-    states = model.embed_tokens.weight[row] * 4.0  # the square root of the width
-    step, steps, remainders = plain_step(model, list(range(len(row)))), None, None
-    if model.halting is None:
-        for number in range(model.config.num_steps):
-            states = step(states, number)
-    else:
-        unit, real = model.halting, [True] * len(row)
-        states, steps, remainders = references.act(
-            states,
-            lambda state: torch.sigmoid(unit.weight[0] @ state + unit.bias[0]),
-            step,
-            model.config.halting_threshold,
-            model.config.num_steps,
-            real,
-        )
-    if model.config.norm_position == "pre":
-        states = references.layer_norm(states, model.norm)
-    return states, steps, remainders
-
-
-@pytest.mark.parametrize("is_causal", [True, False])
-@pytest.mark.parametrize("norm_position", ["pre", "post"])
-@pytest.mark.parametrize("halting", ["none", "act"])
-def test_the_model_is_the_papers_forward_and_in_every_gradient(halting, norm_position, is_causal):
-    options = {"halting": halting, "norm_position": norm_position, "is_causal": is_causal}
-    model = build("universal-act", "Model", num_shared_layers=2, num_steps=3, **options)
-    sequences = ragged((5, 3))
-    input_ids, mask = pad(sequences, "left")
-    output = model(input_ids, attention_mask=mask)
-    plain = [plain_model(model, sequence) for sequence in sequences]
-    expected = torch.cat([row[0] for row in plain])
-    states = output.last_hidden_state[mask.bool()]
-    torch.testing.assert_close(states, expected, rtol=1e-3, atol=1e-4)
-    ours, theirs = (states**3).sum(), (expected**3).sum()
-    if halting == "act":
-        assert output.ponder_steps[mask.bool()].tolist() == [n for row in plain for n in row[1]]
-        assert len(output.ponder_steps[mask.bool()].unique()) > 1
-        assert output.ponder_steps[mask == 0].abs().max() == 0
-        remainders = torch.cat([torch.stack(row[2]) for row in plain])
-        torch.testing.assert_close(output.remainders[mask.bool()], remainders, **CLOSE)
-        ours, theirs = ours + output.remainders.sum(), theirs + remainders.sum()
-    ours.backward()
-    found = gradients(model)
-    model.zero_grad()
-    theirs.backward()
-    for name, gradient in gradients(model).items():
-        scale = gradient.abs().max()
-        assert (found[name] - gradient).abs().max() <= 1e-3 * scale + 1e-5, name
 
 
 @pytest.mark.parametrize("encoding", ["none", "sinusoidal", "learned", "rope", "alibi", "t5", "fire"])
@@ -92,8 +27,8 @@ def test_without_halting_it_is_a_stack_of_layers_with_tied_weights(encoding, gro
     for name in stack.state_dict():
         if name.startswith("model.layers."):
             index, rest = name.removeprefix("model.layers.").split(".", 1)
-            weights[name] = shared.state_dict()[f"model.layers.{int(index) % group}.{rest}"]
-    stack.load_state_dict(weights)
+            weights[name] = shared.state_dict()[f"model.stack.layers.{int(index) % group}.{rest}"]
+    stack.load_state_dict({name: weights[name] for name in stack.state_dict()})
     input_ids, mask = pad(ragged(), "left")
     logits = [model(input_ids, attention_mask=mask).logits[mask.bool()] for model in (shared, stack)]
     torch.testing.assert_close(*logits, **CLOSE)
@@ -125,37 +60,32 @@ def test_the_number_of_steps_may_change_after_loading(halting, tmp_path):
 # Halting.
 
 
-def count_steps(model, monkeypatch):
+def count_steps(monkeypatch):
     """A list that grows by one at every step taken."""
-    taken, original = [], UniversalTransformerModel.step
+    taken, original = [], RecurrentStack.step
 
-    def step(self, states, number, **surroundings):
+    def step(self, states, number, *arguments, **options):
         taken.append(number)
-        return original(self, states, number, **surroundings)
+        return original(self, states, number, *arguments, **options)
 
-    monkeypatch.setattr(UniversalTransformerModel, "step", step)
+    monkeypatch.setattr(RecurrentStack, "step", step)
     return taken
 
 
-def test_without_a_cache_the_loop_ends_with_the_last_running_position(monkeypatch):
-    model = build("universal-act", num_steps=8, halting_bias=0.5)
+@pytest.mark.parametrize("training", [True, False])
+def test_without_a_cache_the_loop_ends_with_the_last_running_position(training, monkeypatch):
+    model = build("universal-act", num_steps=8, halting_bias=0.5).train(training)
     with torch.no_grad():
-        model.model.halting.weight *= 0.1
-    taken = count_steps(model, monkeypatch)
+        model.model.stack.halting.unit.weight *= 0.1
+    taken = count_steps(monkeypatch)
     input_ids, mask = pad(ragged(), "left")
     early = model(input_ids, attention_mask=mask, use_cache=False)
-    deepest = int(early.ponder_steps.max())
-    assert len(taken) == deepest < 8
+    assert len(taken) == int(early.ponder_steps.max()) < 8
     taken.clear()
     whole = model(input_ids, attention_mask=mask, use_cache=True)
     assert len(taken) == 8  # later tokens look for keys and values at every step
     torch.testing.assert_close(early.logits[mask.bool()], whole.logits[mask.bool()], **CLOSE)
     assert torch.equal(early.ponder_steps, whole.ponder_steps)
-    taken.clear()
-    model.train()
-    trained = model(input_ids, attention_mask=mask, use_cache=False)
-    assert len(taken) == 8  # all processes of a distributed run take the same steps
-    torch.testing.assert_close(trained.logits[mask.bool()], early.logits[mask.bool()], **CLOSE)
 
 
 def test_a_cache_filled_by_halted_tokens_serves_tokens_that_think_longer():
@@ -190,17 +120,17 @@ def test_padding_takes_no_steps_and_real_tokens_take_one_to_all(side, is_causal)
 @pytest.mark.parametrize(("bias", "steps"), [(20.0, 1), (0.0, 2), (-20.0, 6)])
 def test_the_halting_bias_alone_gives_the_known_number_of_steps(bias, steps):
     model = build("universal-act", "Model", num_steps=6, halting_threshold=0.99)
-    torch.nn.init.zeros_(model.halting.weight)
-    torch.nn.init.constant_(model.halting.bias, bias)
+    torch.nn.init.zeros_(model.stack.halting.unit.weight)
+    torch.nn.init.constant_(model.stack.halting.unit.bias, bias)
     assert set(model(tokens()).ponder_steps.flatten().tolist()) == {steps}
 
 
 def test_a_position_that_always_halts_at_once_is_a_model_of_one_step():
     adaptive = build("universal-act", "Model")
-    torch.nn.init.zeros_(adaptive.halting.weight)
-    torch.nn.init.constant_(adaptive.halting.bias, 30.0)
+    torch.nn.init.zeros_(adaptive.stack.halting.unit.weight)
+    torch.nn.init.constant_(adaptive.stack.halting.unit.bias, 30.0)
     fixed = build("universal", "Model", num_steps=1)
-    fixed.load_state_dict({k: v for k, v in adaptive.state_dict().items() if not k.startswith("halting")})
+    fixed.load_state_dict({k: v for k, v in adaptive.state_dict().items() if "halting" not in k})
     torch.testing.assert_close(adaptive(tokens()).last_hidden_state, fixed(tokens()).last_hidden_state, **CLOSE)
 
 
@@ -232,9 +162,10 @@ def test_the_ponder_weight_scales_the_ponder_part_of_the_loss(head):
     assert losses[2] - losses[0] == pytest.approx(2.5 * ponder, rel=1e-4)
 
 
+@pytest.mark.parametrize("halting", ["act", "ponder_net"])
 @pytest.mark.parametrize(("head", "shifted_outside"), [("ForCausalLM", True), *((head, False) for head in HEADS[1:])])
-def test_the_losses_of_four_micro_batches_add_up_to_that_of_one(head, shifted_outside):
-    model = build("universal-act", head, ponder_loss_weight=1.0)
+def test_the_losses_of_four_micro_batches_add_up_to_that_of_one(head, shifted_outside, halting):
+    model = build("universal-act", head, ponder_loss_weight=1.0, halting=halting).train()
     input_ids, labels = tokens(4), labels_for(head, 4)
     counted = labels[:, 1:] if head == "ForCausalLM" and not shifted_outside else labels
     items = (counted != -100).sum()
@@ -252,8 +183,8 @@ def test_the_losses_of_four_micro_batches_add_up_to_that_of_one(head, shifted_ou
 def test_the_ponder_loss_reaches_the_halting_unit():
     model = build("universal-act", "ForMaskedLM", ponder_loss_weight=1.0)
     model(tokens()).ponder_loss.backward()
-    assert model.model.halting.weight.grad.abs().max() > 0
-    assert model.model.halting.bias.grad.item() < 0  # less pondering by halting sooner
+    assert model.model.stack.halting.unit.weight.grad.abs().max() > 0
+    assert model.model.stack.halting.unit.bias.grad.item() < 0  # less pondering by halting sooner
 
 
 def test_raising_the_ponder_weight_shortens_the_pondering():
@@ -274,3 +205,32 @@ def test_hidden_states_are_recorded_at_every_layer_of_every_step():
     output = model(tokens(), output_hidden_states=True, output_attentions=True)
     assert len(output.hidden_states) == 5
     assert len(output.attentions) == 4
+
+
+@pytest.mark.parametrize("halting", ["none", "act"])
+@pytest.mark.parametrize("head", HEADS)
+def test_states_and_logits_of_every_step_are_given_on_request(head, halting):
+    model = build("universal-act", head, halting=halting)
+    output = model(tokens(), output_steps=True)
+    assert [states.shape for states in output.step_states] == [(3, 7, 16)] * 4
+    if halting == "none":
+        last = output.step_states[-1]
+        expected = last if head == "Model" else model.model(tokens()).last_hidden_state
+        torch.testing.assert_close(last, expected, **CLOSE)
+    if head in ("ForCausalLM", "ForMaskedLM"):
+        torch.testing.assert_close(output.step_logits[1], model.lm_head(output.step_states[1]))
+    assert "step_states" not in model(tokens())
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("halting", ["none", "act", "published", "ponder_net"])
+def test_checkpointed_gradients_are_those_of_the_stored_states(halting, reentrant):
+    results = []
+    for checkpointing in (False, True):
+        model = build("universal-act", halting=halting, num_shared_layers=2, num_prelude_layers=1).train()
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": reentrant})
+        model.enable_input_require_grads()
+        model(tokens(), labels=tokens()).loss.backward()
+        results.append(gradients(model))
+    assert_same(*results, **CLOSE)

