@@ -42,7 +42,7 @@ class Halting:
         total: sum of the weights, or of the probabilities, so far `[B, T]`.
         steps: number of steps taken, N in the end `[B, T]`.
         remainders: weight of the halting step, R `[B, T]`; 0 while running and on padding.
-        output: what comes out of each position `[B, T, D]`.
+        weight: share of the state after the last step in the output `[B, T]`.
         probabilities: of halting at each step so far, where the loss needs them, `[B, T]` each.
         rows: the sequence of each position, where positions of several are in one row `[T]`.
         predicted: the token that each position predicts now, where the rule looks at that `[B, T]`.
@@ -52,7 +52,7 @@ class Halting:
     total: Tensor
     steps: Tensor
     remainders: Tensor
-    output: Tensor
+    weight: Tensor
     probabilities: tuple[Tensor, ...] = ()
     predicted: Tensor | None = None
     rows: Tensor | None = None
@@ -62,12 +62,12 @@ class Halting:
         """Nothing done yet; padding, where `real` `[B, T]` is false, has halted before the first step."""
         zeros = torch.zeros(states.shape[:2], dtype=torch.float32, device=states.device)
         running = torch.ones_like(zeros, dtype=torch.bool) if real is None else real.bool()
-        return cls(running, zeros, zeros, zeros, torch.zeros_like(states))
+        return cls(running, zeros, zeros, zeros, zeros)
 
     def map(self, change) -> "Halting":
         """The same with each tensor of positions changed."""
         predicted = None if self.predicted is None else change(self.predicted)
-        parts = (change(part) for part in (self.running, self.total, self.steps, self.remainders, self.output))
+        parts = (change(part) for part in (self.running, self.total, self.steps, self.remainders, self.weight))
         return Halting(*parts, tuple(map(change, self.probabilities)), predicted)
 
     def select(self, chosen: Tensor) -> "Halting":
@@ -84,7 +84,7 @@ class Halting:
             every = values.new_zeros(batch * length, *values.shape[1:])
             return every.index_copy(0, index, values).unflatten(0, (batch, length))
 
-        return cls(*map(placed, ("running", "total", "steps", "remainders", "output")))
+        return cls(*map(placed, ("running", "total", "steps", "remainders", "weight")))
 
 
 class HaltingRule(nn.Module):
@@ -137,8 +137,12 @@ class HaltingRule(nn.Module):
             total=halting.total + weight,
             steps=halting.steps + halting.running,
             remainders=torch.where(halts, remainder, halting.remainders),
-            output=torch.addcmul(halting.output, weight[..., None].to(after.dtype), after),
+            weight=weight,
         )
+
+    def mix(self, output: Tensor, weight: Tensor, after: Tensor) -> Tensor:
+        """The output one step later `[B, T, D]`; `weight` is that of the state after the step."""
+        return torch.addcmul(output, weight[..., None].to(after.dtype), after)
 
     def cost(self, halting: Halting) -> Tensor | None:
         """The ponder cost of each position `[B, T]`: N + R, of which R alone has a gradient; None if there is none."""
@@ -168,15 +172,19 @@ class PublishedHalting(HaltingRule):
         goes_on = halting.running & ~reached
         remainder = (1 - halting.total) * halts
         weight = probability * goes_on + remainder
-        mixed = weight[..., None].to(after.dtype)
         return replace(
             halting,
             running=goes_on,
             total=halting.total + weight,
             steps=halting.steps + halting.running,
             remainders=halting.remainders + remainder,
-            output=mixed * after + (1 - mixed) * halting.output,
+            weight=weight,
         )
+
+    def mix(self, output, weight, after):
+        """The published mixture."""
+        weight = weight[..., None].to(after.dtype)
+        return weight * after + (1 - weight) * output
 
 
 def weigh(cost: Tensor, real: Tensor | None, labels: Tensor | None, items=None) -> Tensor:

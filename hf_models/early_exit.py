@@ -46,7 +46,7 @@ class EarlyExit(HaltingRule):
             running=halting.running & ~halts,
             total=total,
             steps=halting.steps + halting.running,
-            output=torch.where(halts[..., None], after, halting.output),
+            weight=halts.float(),
             predicted=predicted,
         )
 

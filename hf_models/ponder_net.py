@@ -50,7 +50,7 @@ class PonderNet(HaltingRule):
             running=halting.running & ~halts,
             total=torch.where(halting.running, total, halting.total),
             steps=halting.steps + halting.running,
-            output=torch.where(halts[..., None], after, halting.output),
+            weight=halts.float(),
             probabilities=(*halting.probabilities, probability * halting.running) if self.training else (),
         )
 

@@ -176,7 +176,7 @@ class RecurrentStack(nn.Module):
         """
         states, kept = self.first_state(given_states), []
         steps = self.draw_steps()
-        halting = Halting.start(states, real)
+        halting, output = Halting.start(states, real), torch.zeros_like(states)
         fresh, offered = halting.running, [(None, None)] * len(self.layers)
         leaves = leaves and not torch.compiler.is_compiling()
         for step in range(steps):
@@ -190,10 +190,11 @@ class RecurrentStack(nn.Module):
                 running = Running(now, fresh) if rule.freezes else None
                 after = self.step(entered, step, steps, surroundings, running=running, offered=offered, **given)
                 after = torch.where(now[..., None], after, states)
-                halting, states = rule.advance(halting, states, after, step == steps - 1, readout), after
+                halting = rule.advance(halting, states, after, step == steps - 1, readout)
+                output, states = rule.mix(output, halting.weight, after), after
             fresh = now
             kept += [states] if keep_steps else []
-        return Recurred(halting.output, halting, tuple(kept))
+        return Recurred(output, halting, tuple(kept))
 
     def ponder_packed(self, rule, given_states, surroundings, real, readout, **given) -> Recurred:
         """The same, with the running positions put together, so that those that have halted take no time.
@@ -206,7 +207,7 @@ class RecurrentStack(nn.Module):
         running = torch.arange(batch * length, device=given_states.device)
         running = running if real is None else real.flatten().nonzero()[:, 0]
         states = self.first_state(given_states).index_select(0, running)
-        halting = Halting.start(states[None], None)
+        halting, output = Halting.start(states[None], None), torch.zeros_like(given_states)
         left, leaving = states[:0], running[:0]
         finished: list[tuple[Tensor, Halting]] = []
         offered = [(None, None)] * len(self.layers)
@@ -228,6 +229,8 @@ class RecurrentStack(nn.Module):
                     after = after[: len(running)]
                 halting.rows = running // length
                 halting = rule.advance(halting, states[None], after[None], step == steps - 1, readout)
+                share = halting.weight[0, :, None].to(after.dtype) * after
+                output.index_add_(0, running, share.to(output.dtype))
             halts, stays = (~halting.running[0]).nonzero()[:, 0], halting.running[0].nonzero()[:, 0]
             finished.append((running.index_select(0, halts), halting.select(halts)))
             left, leaving = after.index_select(0, halts), finished[-1][0]
@@ -236,8 +239,7 @@ class RecurrentStack(nn.Module):
                 running.index_select(0, stays),
                 halting.select(stays),
             )
-        ended = Halting.place(finished, batch, length)
-        return Recurred(ended.output, ended, ())
+        return Recurred(output.view(batch, length, width), Halting.place(finished, batch, length), ())
 
     def packs(self) -> bool:
         """Whether running positions can be put together: nothing may look at single layers, or need all positions."""

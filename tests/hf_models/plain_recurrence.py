@@ -84,7 +84,7 @@ class ACT(Account):
         chance = self.options["probability"](before)
         self.steps += 1
         self.output = torch.zeros_like(after) if self.output is None else self.output
-        if last or (self.total + chance).item() >= self.options["threshold"]:
+        if last or self.total + chance >= self.options["threshold"]:
             self.remainder, self.done = 1 - self.total, True
             self.output = self.output + self.remainder * after
         else:
@@ -99,7 +99,7 @@ class Published(Account):
         h, p = self.total, self.options["probability"](before)
         self.output = torch.zeros_like(after) if self.output is None else self.output
         run = 0.0 if self.done else 1.0
-        new = run * float((h + p * run).item() > self.options["threshold"])
+        new = run * float(h + p * run > self.options["threshold"])
         run = run - new
         h = h + p * run
         self.remainder = self.remainder + new * (1 - h)
@@ -120,7 +120,7 @@ class PonderNet(Account):
         chance = left if last else self.options["probability"](after) * left
         self.probabilities.append(chance)
         self.steps += 1
-        reached = not self.options["training"] and sum(self.probabilities).item() >= self.options["threshold"]
+        reached = not self.options["training"] and sum(self.probabilities) >= self.options["threshold"]
         if last or reached:
             self.output, self.done = after, True
 

@@ -45,9 +45,11 @@ def probabilities(steps=5):
 def run(chances, threshold=0.99, real=None, states=None):
     """All steps with given probabilities; the halting after each. States are one unless given."""
     states = torch.ones(*chances.shape[1:], 1) if states is None else states
-    rule, halting = rule_of(chances, threshold), Halting.start(states, real)
+    rule, halting, output = rule_of(chances, threshold), Halting.start(states, real), torch.zeros_like(states)
     for number in range(len(chances)):
         halting = rule.advance(halting, states, states, number == len(chances) - 1)
+        output = rule.mix(output, halting.weight, states)
+        halting.output = output
         yield halting
 
 
@@ -111,28 +113,32 @@ def test_a_constant_probability_gives_the_known_number_of_steps_and_remainder(ch
 @given(chances=probabilities(), threshold=st.sampled_from([0.5, 0.99]))
 def test_the_published_variant_is_the_published_update(chances, threshold):
     rule = rule_of(chances, threshold, PublishedHalting)
-    halting, after = Halting.start(torch.zeros(2, 3, 4), None), torch.randn(5, 2, 3, 4)
+    output, after = torch.zeros(2, 3, 4), torch.randn(5, 2, 3, 4)
+    halting = Halting.start(output, None)
     accounts = {}
     for number in range(5):
         halting = rule.advance(halting, after[number], after[number], number == 4)
+        output = rule.mix(output, halting.weight, after[number])
         for row, column in torch.ones(2, 3).nonzero().tolist():
             chance = chances[number, row, column]
             account = accounts.setdefault((row, column), Published({"threshold": threshold}))
             account.options["probability"] = lambda state, chance=chance: chance
             account.take(after[number, row, column], after[number, row, column], number == 4)
     for (row, column), account in accounts.items():
-        torch.testing.assert_close(halting.output[row, column], account.output, **CLOSE)
+        torch.testing.assert_close(output[row, column], account.output, **CLOSE)
         torch.testing.assert_close(halting.remainders[row, column], account.remainder, **CLOSE)
         assert halting.steps[row, column] == account.steps
 
 
 def test_the_published_variant_forces_no_remainder_and_mixes_instead_of_summing():
     rule = rule_of(torch.full((3, 1, 1), 0.2), rule=PublishedHalting)
-    ones, halting = torch.ones(1, 1, 1), Halting.start(torch.zeros(1, 1, 1), None)
+    ones, output = torch.ones(1, 1, 1), torch.zeros(1, 1, 1)
+    halting = Halting.start(output, None)
     for number in range(3):
         halting = rule.advance(halting, ones, ones, number == 2)
+        output = rule.mix(output, halting.weight, ones)
     assert halting.running.all()
-    assert halting.output.item() == pytest.approx(1 - 0.8**3)  # the weights' sum would be 0.6
+    assert output.item() == pytest.approx(1 - 0.8**3)  # the weights' sum would be 0.6
     assert halting.remainders.item() == 0
 
 

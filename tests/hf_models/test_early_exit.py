@@ -56,7 +56,7 @@ def test_a_backbone_has_no_predictions_to_look_at():
         model(tokens())
 
 
-@pytest.mark.parametrize("criterion", [("latent_difference", 0.45), ("stable_argmax", 1)])
+@pytest.mark.parametrize("criterion", [("latent_difference", 0.6), ("stable_argmax", 1)])
 def test_a_sequence_leaves_as_a_whole(criterion):
     model = exiting(exit_criterion=criterion[0], exit_threshold=criterion[1], exit_scope="sequence")
     input_ids, mask = pad(ragged((4, 7, 2)), "left")

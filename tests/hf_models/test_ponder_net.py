@@ -74,8 +74,8 @@ def test_in_training_the_task_loss_is_the_mixture_over_steps(head):
 
 
 def test_in_evaluation_a_position_halts_where_the_probabilities_reach_the_threshold():
-    model = pondering("Model", halting_threshold=0.6)
-    training = pondering("Model", halting_threshold=0.6).train()
+    model = pondering("Model", halting_threshold=0.6, halting_bias=0.5)
+    training = pondering("Model", halting_threshold=0.6, halting_bias=0.5).train()
     alone = tokens(1, 1)  # one position: nobody else's frozen state changes it
     probabilities = torch.stack(training(alone).halting_probabilities).cumsum(0)[:, 0, 0]
     expected = 1 + int((probabilities[:-1] < 0.6).sum())
@@ -88,7 +88,7 @@ def test_in_evaluation_a_position_halts_where_the_probabilities_reach_the_thresh
 
 
 def test_the_threshold_may_be_changed_after_training():
-    model, means = pondering("Model"), []
+    model, means = pondering("Model", halting_bias=0.5), []
     for threshold in (0.3, 0.6, 0.9, 1.0):
         model.config.halting_threshold = threshold
         means.append(model(tokens(6, 1)).ponder_steps.mean().item())
