@@ -64,15 +64,21 @@ class Halting:
         running = torch.ones_like(zeros, dtype=torch.bool) if real is None else real.bool()
         return cls(running, zeros, zeros, zeros, zeros)
 
-    def map(self, change) -> "Halting":
-        """The same with each tensor of positions changed."""
-        predicted = None if self.predicted is None else change(self.predicted)
-        parts = (change(part) for part in (self.running, self.total, self.steps, self.remainders, self.weight))
-        return Halting(*parts, tuple(map(change, self.probabilities)), predicted)
-
     def select(self, chosen: Tensor) -> "Halting":
         """Of one row of positions, those with these indices."""
-        return self.map(lambda part: part[0].index_select(0, chosen)[None])
+
+        def part(values):
+            return values[0].index_select(0, chosen)[None]
+
+        return Halting(
+            part(self.running),
+            part(self.total),
+            part(self.steps),
+            part(self.remainders),
+            part(self.weight),
+            probabilities=tuple(map(part, self.probabilities)),
+            predicted=None if self.predicted is None else part(self.predicted),
+        )
 
     @classmethod
     def place(cls, parts: list[tuple[Tensor, "Halting"]], batch: int, length: int) -> "Halting":

@@ -6,6 +6,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class EarlyExit(HaltingRule):
         nn.Module.__init__(self)
         self.config = config
 
-    def advance(self, halting, before, after, last, readout=None):
+    def advance(self, halting, before, after, last, readout: Any = None):
         """Halts where the criterion holds."""
         if self.config.exit_criterion == "latent_difference":
             change = (after - before).float().norm(dim=-1) / before.float().norm(dim=-1).clamp(min=1e-6)

@@ -8,6 +8,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -204,7 +205,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
 
     def _records(self, given: dict) -> bool:
         # Whether transformers records what layers give in this forward pass.
-        names = [f"output_{name}" for name in self._can_record_outputs]
+        names = [f"output_{name}" for name in ("hidden_states", "attentions")]
         return any(given.get(name, getattr(self.config, name, False)) for name in names)
 
 
@@ -219,6 +220,11 @@ class PonderingHead(Head):
     """Adds the ponder cost to a head's loss, and what happened step by step to its outputs."""
 
     backbone_class = UniversalTransformerModel
+    if TYPE_CHECKING:  # what some of the heads have
+        lm_head: nn.Linear
+        score: nn.Linear
+        dropout: nn.Dropout
+        pool: Any
 
     def run(self, output_steps: bool = False, **inputs):
         """The backbone, which looks at predictions where an exit asks for it."""
@@ -245,7 +251,7 @@ class PonderingHead(Head):
         real = real_tokens(attention_mask, backbone_outputs.ponder_cost)
         output.ponder_loss = weigh(backbone_outputs.ponder_cost, real, labels, items)
         if output.loss is not None:
-            if self.config.halting == "ponder_net" and self.training:
+            if labels is not None and self.config.halting == "ponder_net" and self.training:
                 output.loss = self.expected_loss(backbone_outputs, attention_mask, labels, items)
             output.loss = output.loss + self.config.ponder_loss_weight * output.ponder_loss
         return output

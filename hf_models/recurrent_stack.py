@@ -289,7 +289,7 @@ class RecurrentStack(nn.Module):
         past_key_values,
         running=None,
         packing=None,
-        offered=None,
+        offered: Any = None,
         **kwargs,
     ):
         """Applies the group once `[B, T, D]`; step and layer together choose the cache slot.
