@@ -43,7 +43,10 @@ def uncached(model) -> dict[str, bool]:
 
 @torch.no_grad()
 def forward_flops(model, training: bool = False, **inputs) -> int:
-    """Operations of one forward pass as executed: in evaluation, positions that halt early shorten the loop."""
+    """Operations of one forward pass, in evaluation as executed: positions that halt early take no further step.
+
+    In training where they halt changes from step to step, so all steps are counted: an upper bound.
+    """
     counter = FlopCounterMode(display=False)
     missed, before = 0, 0
 
@@ -59,12 +62,14 @@ def forward_flops(model, training: bool = False, **inputs) -> int:
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     hooks = [module.register_forward_pre_hook(begin_recurrent) for module in recurrent]
     hooks += [module.register_forward_hook(end_recurrent) for module in recurrent]
+    halts = getattr(model.config, "halting", "none") != "none"
+    every_step = {"output_hidden_states": True} if training and halts else {}
     mode, attention = model.training, model.config._attn_implementation
     model.train(training)
     model.set_attn_implementation("eager")  # torch's counter sees nothing of a fused kernel on a CPU
     try:
         with counter:
-            model(**inputs, **uncached(model))
+            model(**inputs, **uncached(model), **every_step)
     finally:
         model.train(mode)
         model.set_attn_implementation(attention)
