@@ -49,6 +49,7 @@ def test_the_facts_are_whole(choice):
     else:
         assert "bidirectional" not in choice.facts
     assert needed <= choice.facts.keys() <= known
+    assert all(choice.facts[part].strip() for part in needed)
     assert "https://arxiv.org/abs/" in choice.facts["evidence"]
 
 
@@ -97,7 +98,7 @@ def test_the_configuration_of_a_page_is_one(choice):
 def test_an_encoding_that_does_not_read_ids_says_so():
     found = {choice.name for choice in choices("position_encodings") if not reads_ids(choice)}
     assert found == {"none", "cope", "fox", "path"}
-    assert "| position ids | not read: it counts tokens |" in page_of(encoding("fox"))
+    assert "| position ids | not read: it goes by the order of the tokens |" in page_of(encoding("fox"))
     assert "| position ids | only their differences count" in page_of(encoding("t5"))
     assert "| position ids | their values count; below `max_position_embeddings` |" in page_of(encoding("learned"))
 

@@ -20,6 +20,7 @@ from hf_models import (
     UniversalTransformerModel,
     position_encoding,
 )
+from hf_models.attention import Attention
 from hf_models.attention_normalizers import NORMALIZERS
 from hf_models.attention_types import ATTENTION_TYPES
 from hf_models.position_encoding import PositionEncoding
@@ -162,6 +163,11 @@ def key_width(encoding: Choice) -> int:
     """Channels of a key in the cache."""
     output = encoding.model()(torch.zeros(1, 2, dtype=torch.long), use_cache=True)
     return output.past_key_values.layers[0].keys.shape[-1]
+
+
+def attention_of(model) -> Attention:
+    """The first attention layer of a model."""
+    return next(module for module in model.modules() if isinstance(module, Attention))
 
 
 def reads_ids(encoding: Choice) -> bool:

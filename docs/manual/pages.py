@@ -18,6 +18,7 @@ from .choices import (
     HEAD_DIM,
     HEADS,
     Choice,
+    attention_of,
     choices,
     hooks,
     implementations,
@@ -148,7 +149,7 @@ def direction(choice: Choice) -> str:
 def ids_of(choice: Choice) -> str:
     """How an encoding reads position ids."""
     if not reads_ids(choice):
-        return "not read: it counts tokens" if overridden(choice.choice) else "not read"
+        return "not read: it goes by the order of the tokens" if overridden(choice.choice) else "not read"
     encoding = choice.model().encodings[0]
     text = ["only their differences count" if encoding.relative else "their values count"]
     if encoding.has_table:
@@ -193,7 +194,7 @@ def normalizer_rows(choice: Choice) -> list[list[str]]:
     scales = choice.choice.temperature is not Choice("normalizers", "softmax").choice.temperature
     own = choice.choice.weights is not Choice("normalizers", "softmax").choice.weights
     acts = ["a factor on the products of query and key"] * scales + ["the weights themselves"] * own
-    layer = choice.model().layers[0].attention.normalizer
+    layer = attention_of(choice.model()).normalizer
     return [
         ["acts through", "<br>".join(acts) or "softmax itself"],
         ["causal form", "that of the formula"],
@@ -212,7 +213,7 @@ def goes_with_type(choice: Choice, attention: str) -> bool:
 
 def attention_rows(choice: Choice) -> list[list[str]]:
     """Forms of an attention type, and what computes it."""
-    layer = choice.model(attn_implementation="eager").layers[0].attention
+    layer = attention_of(choice.model(attn_implementation="eager"))
     stable = getattr(layer, "prefix_stable", True)
     encodings = sum(goes_with_type(encoding, choice.name) for encoding in choices("position_encodings"))
     return [

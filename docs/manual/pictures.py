@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hf_models.attention_normalizers import Softmax
 from hf_models.position_encoding import Positions
 
-from .choices import HEADS, SIZES, Choice
+from .choices import HEADS, SIZES, Choice, attention_of
 
 
 LENGTH = 64
@@ -35,7 +35,7 @@ class Recorder(Softmax):
 def scores_of(model) -> Tensor:
     """The scores of a layer whose tokens are all the same `[H, T, T]`, minus infinity where a key is hidden."""
     recorder = Recorder(model.config)
-    model.layers[0].attention.normalizer = recorder
+    attention_of(model).normalizer = recorder
     with torch.no_grad():
         model(torch.zeros(1, LENGTH, dtype=torch.long), use_cache=False)
     return recorder.scores
@@ -54,7 +54,7 @@ def added_to_scores(encoding: Choice, is_causal: bool) -> tuple[Tensor, bool]:
     plain = encoding.model(is_causal, **options, position_encoding="none")
     plain.load_state_dict(model.state_dict(), strict=False)
     without = scores_of(plain)
-    added = without - scores_of(model)
+    added = scores_of(model) - without
     seen = without.isfinite()
     begins_empty = encoding.name != "none" and not added[seen].any()
     if begins_empty:
@@ -62,7 +62,7 @@ def added_to_scores(encoding: Choice, is_causal: bool) -> tuple[Tensor, bool]:
         with torch.no_grad():
             for parameter in model.encodings.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        added = without - scores_of(model)
+        added = scores_of(model) - without
     return added.masked_fill(~seen, torch.nan), begins_empty
 
 
@@ -122,7 +122,7 @@ def needle_scores(length: int) -> Tensor:
 
 def weights_of(normalizer: Choice, length: int, noise: int = 1) -> Tensor:
     """The weights that a query gives the keys of `needle_scores` `[T]`, in the first head."""
-    layer = normalizer.model(attn_implementation="eager").layers[0].attention.normalizer
+    layer = attention_of(normalizer.model(attn_implementation="eager")).normalizer
     visible = torch.ones(1, 1, 1, length, dtype=torch.bool)
     ids = torch.arange(length)[None]
     at = Positions(ids[:, -1:], ids, HEADS, 1.0, first_query=length - 1, visible=visible)
@@ -168,7 +168,7 @@ def weights_seen(attention: Choice, is_causal: bool) -> Tensor:
     """The weights of a layer over random tokens `[H, T, T]`: its outputs where the values are unit vectors."""
     entry = {"name": attention.name, **attention.facts.get("picture", {})}
     model = attention.model(is_causal, attn_implementation="eager", attention_types=entry)
-    layer = model.layers[0].attention
+    layer = attention_of(model)
     project = layer.project
 
     def with_unit_values(states):
