@@ -127,7 +127,7 @@ class PaTH(PositionEncoding):
 
         From the last chunk of keys to the first: with the chunk's vectors as rows of W and strengths B, the product of
         all its reflections is I - W' M W, where M = (I + lower(B W W'))^-1 B. The columns of M that a query or a key
-        may not use are masked away, since M is lower triangular.
+        may not use are masked away, since M is lower triangular. `own` is each query's index among the keys `[B, Tq]`.
         """
         index = torch.arange(key.shape[2], device=key.device)
         own = own[:, None, :, None]  # [B, 1, Tq, 1]

@@ -496,7 +496,7 @@ def test_path_with_a_reflection_of_strength_two_keeps_lengths():
     for strength, kept in ((2.0, True), (1.0, False)):
         strengths = torch.full((1, HEADS, 9, 1), strength)
         # Every unit vector as a query after the last token: the products are the key as it arrives there.
-        arrived = encoding.products(queries, key, vectors, strengths, 8 + torch.zeros(WIDTH, dtype=torch.long)[:1])
+        arrived = encoding.products(queries, key, vectors, strengths, torch.full((1, WIDTH), 8))
         lengths = arrived.norm(dim=-2)[..., :8]
         assert torch.allclose(lengths, key.norm(dim=-1)[..., :8], rtol=1e-4) == kept
 
