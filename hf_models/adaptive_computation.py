@@ -8,6 +8,7 @@ B batch   T positions   D model width
 SPDX-License-Identifier: Apache-2.0
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -81,12 +82,11 @@ class Halting:
         )
 
     @classmethod
-    def place(cls, parts: list[tuple[Tensor, "Halting"]], batch: int, length: int) -> "Halting":
-        """All positions `[B, T]`, of rows of some `[1, L]` and their indices among all `[L]`; the others are zero."""
-        index = torch.cat([index for index, _ in parts])
+    def place(cls, index: Tensor, parts: Sequence["Halting"], batch: int, length: int) -> "Halting":
+        """All positions `[B, T]`, of rows of some `[1, L]` and the indices of all these; the others are zero."""
 
         def placed(name):
-            values = torch.cat([getattr(part, name)[0] for _, part in parts])
+            values = torch.cat([getattr(part, name)[0] for part in parts])
             every = values.new_zeros(batch * length, *values.shape[1:])
             return every.index_copy(0, index, values).unflatten(0, (batch, length))
 

@@ -87,7 +87,7 @@ class Attention(nn.Module):
             Outputs `[B, T, D]`, and the weights `[B, H, T, Tk]` where the implementation gives them; with `running`,
             also the keys and values of the new tokens.
         """
-        query, key, value = self.offer(states, at.query_ids, encoding)
+        query, key, value = self.offer(states, at.turns, encoding)
         if running is not None:
             key, value = running.keep(key, value, kept_key, kept_value)
         offered = () if running is None else (key, value)
@@ -96,10 +96,10 @@ class Attention(nn.Module):
         mixed, weights = self.mix(query, key, value, states, mask, bias, at, encoding, **kwargs)
         return self.o_proj(mixed), weights, *offered
 
-    def offer(self, states: Tensor, ids: Tensor, encoding: PositionEncoding) -> tuple[Tensor, Tensor, Tensor]:
-        """Turned query, turned key with the encoding's trace, and value of tokens with these ids `[B, H, T, …]`."""
+    def offer(self, states: Tensor, turns: Tensor | None, encoding: PositionEncoding) -> tuple[Tensor, Tensor, Tensor]:
+        """Turned query, turned key with the encoding's trace, and value of new tokens `[B, H, T, …]`."""
         query, key, value = self.project(states)
-        query, key = encoding.rotate(query, key, ids)
+        query, key = encoding.rotate(query, key, turns)
         trace = encoding.trace(states)  # [B, H, T, E]
         if trace is not None:
             key = torch.cat([key, trace.to(key.dtype)], dim=-1)

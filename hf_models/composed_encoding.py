@@ -60,10 +60,15 @@ class Composed(PositionEncoding):
             states = part.embed(states, ids, step)
         return states
 
-    def rotate(self, query, key, ids):
-        """Turns by each part."""
+    def turns(self, ids):
+        """Those of the part that turns."""
+        turns = [turns for part in self.parts if (turns := part.turns(ids)) is not None]
+        return turns[0] if turns else None
+
+    def rotate(self, query, key, turns):
+        """Turns by the part that does."""
         for part in self.parts:
-            query, key = part.rotate(query, key, ids)
+            query, key = part.rotate(query, key, turns)
         return query, key
 
     def trace(self, states):

@@ -166,7 +166,7 @@ class LSHAttention(SharedQueryKeyAttention):
     ):
         """As `Attention.forward`; `mask` and `bias` are not read, and there are no weights."""
         batch, length, _ = states.shape
-        query, key, value = self.offer(states, at.query_ids, encoding)
+        query, key, value = self.offer(states, at.turns, encoding)
         if running is not None:
             key, value = running.keep(key, value, kept_key, kept_value)
         offered = () if running is None else (key, value)

@@ -159,10 +159,12 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                 at.visible = visible_pairs(at, states.shape[1], attention_mask, window)
             biases = self._pair_biases(encodings, dense, at, mask)
             merged = self._merged_masks(biases, mask, at, compute_dtype(states))
+            turned = encodings.turned(layers, at)
             for layer in layers:
                 bias, added = biases.get(layer), merged.get(layer)
                 given = (mask, bias) if bias is None or added is None else (added, None)
-                surroundings[layer] = Surroundings(*given, at, sees, added, sources[layer] if sources else ())
+                source = sources[layer] if sources else ()
+                surroundings[layer] = Surroundings(*given, turned[layer], sees, added, source)
         return [surroundings[layer] for layer in range(len(types))]
 
     def _positions(self, states, ids, drawn, attention_mask, past, past_key_values, slot) -> Positions:

@@ -64,6 +64,7 @@ class Positions:
         drawn: what a distance counts as, where distances are drawn at random `[B, S]`.
         traces: what the encoding left for each key `[B, H, Tk, E]`, or None.
         columns: index of each query among the keys `[B, Tq]`, where they do not follow one another from `first_query`.
+        turns: what `rotate` reads of the new tokens' ids `[B, T, …]`, or None.
     """
 
     query_ids: Tensor
@@ -77,6 +78,7 @@ class Positions:
     drawn: Tensor | None = None
     traces: Tensor | None = None
     columns: Tensor | None = None
+    turns: Tensor | None = None
 
     def query_indices(self) -> Tensor:
         """Index of each query among the keys `[B, Tq]` or `[1, Tq]`."""
@@ -157,8 +159,16 @@ class PositionEncoding(nn.Module):
         """States with what the encoding adds to them `[B, T, D]`; `step` is the depth of a recurrent model, from 0."""
         return states
 
-    def rotate(self, query: Tensor, key: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys of the new tokens, turned by their ids `[B, H, T, K]`."""
+    def turns(self, ids: Tensor) -> Tensor | None:
+        """What `rotate` reads of the new tokens' ids, one tensor `[B, T, …]`; None where nothing is turned.
+
+        Computed once per forward pass for all layers that share the encoding, without gradient: what is learned of a
+        rotation belongs in `rotate`.
+        """
+        return None
+
+    def rotate(self, query: Tensor, key: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the new tokens, turned by what `turns` made of their ids `[B, H, T, K]`."""
         return query, key
 
     def trace(self, states: Tensor) -> Tensor | None:

@@ -204,41 +204,42 @@ class RecurrentStack(nn.Module):
         batch, length, width = given_states.shape
         given_states = given_states.flatten(0, 1)
         steps = self.draw_steps()
-        running = torch.arange(batch * length, device=given_states.device)
-        running = running if real is None else real.flatten().nonzero()[:, 0]
-        states = self.first_state(given_states).index_select(0, running)
-        halting, output = Halting.start(states[None], None), torch.zeros_like(given_states)
-        left, leaving = states[:0], running[:0]
-        finished: list[tuple[Tensor, Halting]] = []
+        fresh, entering = torch.arange(batch * length, device=given_states.device), self.first_state(given_states)
+        if real is not None:
+            fresh = real.flatten().nonzero()[:, 0]
+            entering = entering.index_select(0, fresh)
+        running, chosen = fresh, torch.arange(len(fresh), device=fresh.device)
+        output, halting = torch.zeros_like(entering), Halting.start(entering[None], None)
+        finished: list[tuple[Tensor, Tensor, Halting]] = []
         offered = [(None, None)] * len(self.layers)
         for step in range(steps):
-            if not len(running) and given["past_key_values"] is None:
-                break
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
                 if len(running) == batch * length:  # nothing to leave out
-                    shape = batch, length, width
-                    entered = self.enter_step(states.view(shape), given_states.view(shape), step)
-                    after = self.step(entered, step, steps, surroundings, running=Running(), offered=offered, **given)
-                    after = after.flatten(0, 1)
+                    before, shape = entering, (batch, length, width)
+                    entered = self.enter_step(before.view(shape), given_states.view(shape), step)
+                    after = self.step(entered, step, steps, surroundings, **given).flatten(0, 1)
                 else:
-                    packing = Packing.of(running, leaving, batch, length)
-                    entered = self.enter_step(
-                        torch.cat([states, left]), given_states.index_select(0, packing.fresh), step
-                    )
+                    packing = Packing.of(fresh, chosen, batch, length)
+                    before = packing.running(entering)
+                    entered = self.enter_step(entering, self.injected(given_states, packing), step)
                     after = self.step(entered, step, steps, surroundings, packing=packing, offered=offered, **given)
                 halting.rows = running // length
-                halting = rule.advance(halting, states[None], after[None], step == steps - 1, readout)
-                share = halting.weight[0, :, None].to(after.dtype) * after
-                output.index_add_(0, running, share.to(output.dtype))
-            halts, stays = (~halting.running[0]).nonzero()[:, 0], halting.running[0].nonzero()[:, 0]
-            finished.append((running.index_select(0, halts), halting.select(halts)))
-            left, leaving = after.index_select(0, halts), finished[-1][0]
-            states, running, halting = (
-                after.index_select(0, stays),
-                running.index_select(0, stays),
-                halting.select(stays),
+                halting = rule.advance(halting, before[None], after[None], step == steps - 1, readout)
+                output = rule.mix(output, halting.weight[0], after)
+            chosen, halts = halting.running[0].nonzero()[:, 0], (~halting.running[0]).nonzero()[:, 0]
+            finished.append((running.index_select(0, halts), output.index_select(0, halts), halting.select(halts)))
+            fresh, entering = running, after
+            running, output, halting = (
+                fresh.index_select(0, chosen),
+                output.index_select(0, chosen),
+                halting.select(chosen),
             )
-        return Recurred(output.view(batch, length, width), Halting.place(finished, batch, length), ())
+            if not len(running) and given["past_key_values"] is None:
+                break
+        places, outputs, halted = zip(*finished, strict=True)
+        index = torch.cat(places)
+        output = torch.zeros_like(given_states).index_copy(0, index, torch.cat(outputs))
+        return Recurred(output.view(batch, length, width), Halting.place(index, halted, batch, length), ())
 
     def packs(self) -> bool:
         """Whether running positions can be put together: nothing may look at single layers, or need all positions."""
@@ -268,7 +269,11 @@ class RecurrentStack(nn.Module):
             return torch.randn_like(given_states)
         return torch.zeros_like(given_states)
 
-    def enter_step(self, states, given_states, step) -> Tensor:
+    def injected(self, given_states: Tensor, packing: Packing) -> Tensor:
+        """What is injected of packed positions `[P, D]`, of all positions `[B T, D]`; anything where nothing is."""
+        return given_states if self.config.input_injection == "none" else given_states.index_select(0, packing.fresh)
+
+    def enter_step(self, states: Tensor, given_states: Tensor, step: int) -> Tensor:
         """States before a step, with the input injected and the step said `[B, T, D]`."""
         if self.injection is not None:
             states = self.injection(torch.cat([states, given_states], dim=-1))
@@ -293,9 +298,9 @@ class RecurrentStack(nn.Module):
     ):
         """Applies the group once `[B, T, D]`; step and layer together choose the cache slot.
 
-        With `packing`, the states given are those of the running and the leaving positions, and those returned of the
-        running ones `[A, D]`. With `running` or `packing`, `offered` is a list of the keys and values of each layer,
-        brought up to date.
+        With `packing`, the states given are those of the fresh positions `[P, D]`, and those returned of the running
+        ones `[A, D]`. With `running` or `packing`, `offered` is a list of the keys and values of each layer, brought
+        up to date.
         """
         cached = self.config.num_cached_steps()
         packed: dict[tuple, PackedSurroundings] = {}
@@ -307,16 +312,15 @@ class RecurrentStack(nn.Module):
                 key = id(around.at), id(around.added), id(around.bias)
                 if key not in packed:
                     packed[key] = packing.surroundings(around)
-                ids = packed[key].ids[0]
+                ids = packed[key].ids
             states = self.enter(states, index, encodings, ids, step)
             slot = len(self.prelude) + step % cached * len(self.layers) + place
             given = {"past_key_values": past_key_values, "slot": slot, "stays": step >= steps - cached, **kwargs}
             if packing is not None:
-                left = states[packing.running :]
-                states, *offered[place] = layer.forward_packed(
+                after, *offered[place] = layer.forward_packed(
                     states, packed[key], encoding, packing, *around.source, *offered[place], **given
                 )
-                states = states if layer is self.layers[-1] else torch.cat([states, left])
+                states = after if layer is self.layers[-1] else packing.go_on(states, after)
             elif running is not None:
                 states, *offered[place] = layer(
                     *around.of(states, encoding), *offered[place], running=running, **given

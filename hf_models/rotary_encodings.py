@@ -92,11 +92,20 @@ class RoPE(PositionEncoding):
             return torch.where(ids.max() >= original, long, short), factor
         return initialise(self.config, device)
 
-    def rotate(self, query, key, ids):
-        """Turns each pair of channels by its frequency times the id."""
+    def turns(self, ids):
+        """Cosines and sines of each pair's frequency times the id, once for each head `[B, T, 2, H, width]`.
+
+        Products are several times faster where all heads are one row of memory.
+        """
         frequencies, factor = self.frequencies(ids)
-        angles = ids[:, None, :, None].float() * frequencies  # [B, 1, T, pairs]
-        cosine, sine = angles.cos() * factor, angles.sin() * factor
+        # The first channel of a pair turns backwards, so that the sine has the sign which it has in the rotation.
+        angles = ids[..., None].float() * torch.cat([-frequencies, frequencies])  # [B, T, width]
+        both = torch.stack([angles.cos(), angles.sin()], dim=2) * factor
+        return both[:, :, :, None].repeat(1, 1, 1, self.config.num_attention_heads, 1)
+
+    def rotate(self, query, key, turns):
+        """Turns each pair of channels."""
+        cosine, sine = turns.unbind(2)
         return turn(query, cosine, sine), turn(key, cosine, sine)
 
 
@@ -111,12 +120,15 @@ def rotary_width(config) -> int:
 def turn(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotates the pairs (channel, channel + width / 2) of the first `width` channels of `states` `[B, H, T, K]`.
 
-    Cosines and sines are `[B, 1, T, width / 2]`.
+    Cosines are `[B, T, H, width]`, sines too, negative for the first channel of each pair.
     """
-    width = 2 * cosine.shape[-1]
-    first, second = states[..., :width].float().chunk(2, dim=-1)
-    turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(states.dtype)
-    return turned if width == states.shape[-1] else torch.cat([turned, states[..., width:]], dim=-1)
+    width = cosine.shape[-1]
+    states = states.transpose(1, 2)  # as projections lie in memory
+    turning = states[..., :width].float().contiguous()  # the halves of strided heads are exchanged ten times slower
+    partners = torch.cat(turning.chunk(2, dim=-1)[::-1], dim=-1)
+    turned = torch.addcmul(turning * cosine, partners, sine).to(states.dtype)
+    turned = turned if width == states.shape[-1] else torch.cat([turned, states[..., width:]], dim=-1)
+    return turned.transpose(1, 2)
 
 
 class XPos(RoPE):
@@ -214,11 +226,15 @@ class PoPE(PositionEncoding):
         else:
             init.zeros_(self.phase)
 
-    def rotate(self, query, key, ids):
-        """Magnitudes at the angle of the id, and keys at their phase besides `[B, H, T, 2 K]`."""
-        width = query.shape[-1]
+    def turns(self, ids):
+        """Angles of the ids in each channel `[B, T, K]`."""
+        width = self.phase.shape[-1]
         frequencies = self.base ** (-torch.arange(width, dtype=torch.float32, device=ids.device) / width)
-        angles = ids[:, None, :, None].float() * frequencies  # [B, 1, T, K]
+        return ids[..., None].float() * frequencies
+
+    def rotate(self, query, key, turns):
+        """Magnitudes at the angle of the id, and keys at their phase besides `[B, H, T, 2 K]`."""
+        angles = turns[:, None]  # [B, 1, T, K]
         return polar(query, angles), polar(key, angles + self.phase[:, None].float())
 
 

@@ -3,7 +3,7 @@
 A halted position leaves the queries and the feed-forward layer. Others go on seeing it: what it offers them, its keys
 and values, is computed once more in the step after it halted, and kept from then on.
 
-B batch   T positions   A running positions of the batch   L those that halted in the step before   P = A + L
+B batch   T positions   P fresh positions: those that took the step before   A of them running, the others just halted
 R packed rows   n most running in a row   H heads   K head width   D model width
 
 SPDX-License-Identifier: Apache-2.0
@@ -27,20 +27,20 @@ class Running:
     """The positions of one step, where all are computed and the halted ones thrown away.
 
     Attributes:
-        now: which positions take the step `[B, T]`; None where all do.
+        now: which positions take the step `[B, T]`.
         fresh: which of them, or of those that halted in the step before, offer something new to others `[B, T]`.
     """
 
-    now: Tensor | None = None
-    fresh: Tensor | None = None
+    now: Tensor
+    fresh: Tensor
 
     def freeze(self, after: Tensor, before: Tensor) -> Tensor:
         """States `[B, T, D]` after a layer, those of halted positions as before."""
-        return after if self.now is None else torch.where(self.now[..., None], after, before)
+        return torch.where(self.now[..., None], after, before)
 
     def keep(self, key: Tensor, value: Tensor, kept_key: Tensor | None, kept_value: Tensor | None):
         """Keys and values `[B, H, T, K]`, with those kept from the step before where a position is not fresh."""
-        if self.fresh is None or kept_key is None or kept_value is None:
+        if kept_key is None or kept_value is None:
             return key, value
         fresh = self.fresh[:, None, :, None]
         return torch.where(fresh, key, kept_key), torch.where(fresh, value, kept_value)
@@ -53,8 +53,8 @@ class Packing:
     Attributes:
         batch: B.
         length: T.
-        running: number of running positions, A.
-        fresh: index of each running and then of each leaving position among all `[P]`.
+        fresh: index of each fresh position among all, ascending `[P]`.
+        chosen: index of each running position among the fresh ones `[A]`.
         rows: the rows that are packed `[R]`: all, or those that have any running where enough others are left out.
         columns: column of each running position, any after their end `[R, n]`.
         places: index of each running position in the packed rows `[A]`.
@@ -63,34 +63,53 @@ class Packing:
 
     batch: int
     length: int
-    running: int
     fresh: Tensor
+    chosen: Tensor
     rows: Tensor
     columns: Tensor
     places: Tensor
     sources: Tensor
 
     @classmethod
-    def of(cls, running: Tensor, leaving: Tensor, batch: int, length: int) -> "Packing":
-        """The packing of the positions with these indices `[A]`, ascending, when those at `[L]` have just halted."""
+    def of(cls, fresh: Tensor, chosen: Tensor, batch: int, length: int) -> "Packing":
+        """The packing of the `chosen` ones `[A]` among the positions with these indices, ascending `[P]`."""
+        running = fresh.index_select(0, chosen)
         row = running // length
         counts = torch.bincount(row, minlength=batch)
-        chosen = counts > 0
-        if int(chosen.sum()) > MANY_ROWS * batch:
-            chosen = torch.ones_like(chosen)
-        rows = chosen.nonzero()[:, 0]
+        taken = counts > 0
+        if int(taken.sum()) > MANY_ROWS * batch:
+            taken = torch.ones_like(taken)
+        rows = taken.nonzero()[:, 0]
         width = int(counts.max())
         # The first place of each row, less the number of running positions before it.
-        shift = (chosen.cumsum(0) - 1) * width - (counts.cumsum(0) - counts)
+        shift = (taken.cumsum(0) - 1) * width - (counts.cumsum(0) - counts)
         numbers = torch.arange(len(running), device=row.device)
         places = numbers + shift.index_select(0, row)
         sources = running.new_zeros(len(rows) * width).index_copy(0, places, numbers)
         columns = (running - row * length).index_select(0, sources) if len(running) else sources
-        fresh = torch.cat([running, leaving])
-        return cls(batch, length, len(running), fresh, rows, columns.view(len(rows), width), places, sources)
+        return cls(batch, length, fresh, chosen, rows, columns.view(len(rows), width), places, sources)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all positions are fresh."""
+        return len(self.fresh) == self.batch * self.length
+
+    def lay_out(self, values: Tensor) -> Tensor:
+        """Values of the fresh positions `[P, …]` as a batch: `[B, T, …]` of all, else `[1, P, …]`."""
+        return values.unflatten(0, (self.batch, self.length)) if self.whole else values[None]
+
+    def running(self, values: Tensor) -> Tensor:
+        """The values of the running positions `[A, …]` of the fresh ones `[P, …]`."""
+        return values if len(self.chosen) == len(self.fresh) else values.index_select(0, self.chosen)
+
+    def go_on(self, values: Tensor, running: Tensor) -> Tensor:
+        """Values of the fresh positions `[P, …]`, with those of the running ones `[A, …]` in their place."""
+        return values.index_copy(0, self.chosen, running)
 
     def keep(self, offered: Tensor, kept: Tensor | None) -> Tensor:
-        """What all positions offer `[B, H, T, K]`: the fresh ones anew `[1, H, P, K]`, the others as before."""
+        """What all positions offer `[B, H, T, K]`: fresh ones anew, as they are laid out, the others as before."""
+        if self.whole:
+            return offered
         _, heads, _, width = offered.shape
         offered = offered[0].transpose(0, 1)  # [P, H, K]
         if kept is None:
@@ -119,15 +138,18 @@ class Packing:
         """The values of the running positions `[A, …]` from rows `[R, n, …]`."""
         return packed.flatten(0, 1).index_select(0, self.places)
 
+    def of_fresh(self, values: Tensor) -> Tensor:
+        """The values of the fresh positions `[P, …]`, of `[B, T, …]` or `[1, T, …]` for all rows."""
+        index = self.fresh % self.length if len(values) == 1 else self.fresh
+        return values.flatten(0, 1).index_select(0, index)
+
     def surroundings(self, around: Surroundings) -> "PackedSurroundings":
         """What the packed positions are told."""
         at = around.at
-        if len(at.query_ids) == 1:
-            ids = at.query_ids[:, self.fresh % self.length]
-        else:
-            ids = at.query_ids.flatten()[None, self.fresh]
-        if not self.running:
-            return PackedSurroundings(ids, None, None, at)
+        ids = self.of_fresh(at.query_ids)
+        turns = at.turns if at.turns is None or self.whole else self.of_fresh(at.turns)[None]
+        if not len(self.chosen):
+            return PackedSurroundings(ids, turns, None, None, at)
         visible = None if at.visible is None or not around.sees else self.pairs(at.visible)
         packed = replace(
             at,
@@ -140,7 +162,7 @@ class Packing:
         )
         mask = None if around.added is None else self.pairs(around.added)
         bias = None if around.bias is None else self.pairs(around.bias)
-        return PackedSurroundings(ids, mask, bias, packed)
+        return PackedSurroundings(ids, turns, mask, bias, packed)
 
     def pairs(self, values: Tensor) -> Tensor:
         """Of values of all pairs `[B, H, T, Tk]`, those of the running queries `[R, H, n, Tk]`."""
@@ -156,13 +178,15 @@ class PackedSurroundings:
     """What a layer is told of packed positions.
 
     Attributes:
-        ids: position ids of the running and the leaving `[1, P]`.
+        ids: position ids of the fresh positions `[P]`.
+        turns: what `rotate` reads of these ids, laid out as a batch; or None.
         mask: added to the scores `[R, 1, n, Tk]` or `[R, H, n, Tk]`, biases included; None under eager attention.
         bias: under eager attention, the pair bias of the layer's encoding `[R, H, n, Tk]`, or None.
         at: where the running positions stand.
     """
 
     ids: Tensor
+    turns: Tensor | None
     mask: Tensor | None
     bias: Tensor | None
     at: Positions

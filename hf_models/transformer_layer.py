@@ -1,7 +1,7 @@
 """A transformer layer, pre-norm or post-norm: the position transformer stacks it, the Universal one repeats it.
 
 B batch   T positions   Tk key positions   H heads   K head width   D model width
-P running and just halted positions of the batch   A of them running   R packed rows   n most running in a row
+P fresh positions: those that took the step before   A of them running   R packed rows   n most running in a row
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -97,29 +97,29 @@ class TransformerLayer(GradientCheckpointingLayer):
         look: Callable[[Tensor], Tensor] | None = None,
         **kwargs,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `forward` with `running`, of the states of the running and the leaving positions alone `[P, D]`.
+        """As `forward` with `running`, of the states of the fresh positions alone `[P, D]`.
 
         Returned are the states of the running ones `[A, D]`.
         """
         entering = self.attention_norm(states) if self.pre_norm else states
-        query, key, value = self.attention.offer(entering[None], packed.ids, encoding)  # [1, H, P, …]
+        query, key, value = self.attention.offer(packing.lay_out(entering), packed.turns, encoding)
         key, value = packing.keep(key, kept_key), packing.keep(value, kept_value)  # [B, H, T, …]
         offered = key, value
         if past_key_values is not None:
             key, value = remember(past_key_values, key, value, slot, stays)
-        running = packing.running
-        if not running:
+        if not len(packing.chosen):
             return states[:0], *offered
+        query = packing.running(query.transpose(1, 2).flatten(0, 1))  # [A, H, K]
         mixed, _ = self.attention.mix(
-            packing.pack(query[0, :, :running].transpose(0, 1)).transpose(1, 2),  # [R, H, n, K]
+            packing.pack(query).transpose(1, 2),  # [R, H, n, K]
             packing.offered_in_rows(key),
             packing.offered_in_rows(value),
-            packing.pack(entering[:running]) if self.attention.normalizer.reads_states else None,
+            packing.pack(packing.running(entering)) if self.attention.normalizer.reads_states else None,
             packed.mask,
             packed.bias,
             packed.at,
             encoding,
             **kwargs,
         )  # [R, n, D]
-        finished = self.finish(states[:running], self.attention.o_proj(packing.unpack(mixed)), look)
+        finished = self.finish(packing.running(states), self.attention.o_proj(packing.unpack(mixed)), look)
         return finished, *offered

@@ -149,7 +149,7 @@ def plain_forward(layer, encoding, states, slot=0):
     factors = [factor for factor in factors if factor > 1]
     axes = axes_of(layer, factors, slot)
     query, key, value = layer.project(states[None])
-    query, key = encoding.rotate(query, key, torch.arange(length)[None])
+    query, key = encoding.rotate(query, key, encoding.turns(torch.arange(length)[None]))
     dense = encoding.pair_bias(positions(length).pairs())
     outputs = []
     for head in range(HEADS):

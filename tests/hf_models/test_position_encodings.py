@@ -70,7 +70,8 @@ def test_learned_vectors_are_looked_up_and_receive_their_gradient():
 def test_the_base_class_does_nothing():
     encoding, states = PositionEncoding(config()), torch.randn(2, 2, 6, 8)
     assert encoding.embed(states, IDS) is states
-    assert encoding.rotate(states, states, IDS) == (states, states)
+    assert encoding.turns(IDS) is None
+    assert encoding.rotate(states, states, None) == (states, states)
     assert encoding.pair_bias(positions(IDS).pairs()) is None
     assert encoding.bias(states, states, positions(IDS)) is None
     assert encoding.trace(states) is None
@@ -180,7 +181,7 @@ def test_a_composed_encoding_does_what_each_part_does():
     states = torch.randn(2, 6, 16)
     torch.testing.assert_close(composed.embed(states, IDS), learned.embed(states, IDS))
     query, key = torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 8)
-    for ours, theirs in zip(composed.rotate(query, key, IDS), rope.rotate(query, key, IDS), strict=True):
+    for ours, theirs in zip(*(each.rotate(query, key, each.turns(IDS)) for each in (composed, rope)), strict=True):
         torch.testing.assert_close(ours, theirs)
     pairs = positions(IDS).pairs()
     torch.testing.assert_close(composed.pair_bias(pairs), t5.pair_bias(pairs) + alibi.pair_bias(pairs))

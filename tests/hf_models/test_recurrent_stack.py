@@ -279,7 +279,7 @@ def test_only_running_positions_are_computed_and_finished_sequences_leave(packin
     assert len(packings) == int(steps.max())  # and the loop ends with the last
     for number, packing in enumerate(packings):
         running = steps > number
-        assert packing.running == int(running.sum())
+        assert len(packing.chosen) == int(running.sum())
         assert packing.rows.tolist() == running.any(1).nonzero()[:, 0].tolist()
         assert packing.columns.shape[1] == int(running.sum(1).max())
         halted_before = (steps == number) & (steps > 0)

@@ -62,9 +62,14 @@ def states(width: int, rows: int = 2, length: int = 6):
     return torch.randn(rows, 2, length, width), torch.randn(rows, 2, length, width)
 
 
+def turn_at(encoding, query, key, ids):
+    """Queries and keys at these ids."""
+    return encoding.rotate(query, key, encoding.turns(ids))
+
+
 def products(encoding, query, key, ids):
     """Products of turned queries and keys `[B, H, T, T]`."""
-    return torch.einsum("bhqk,bhsk->bhqs", *encoding.rotate(query, key, ids))
+    return torch.einsum("bhqk,bhsk->bhqs", *turn_at(encoding, query, key, ids))
 
 
 # RoPE.
@@ -79,7 +84,7 @@ def test_rope_is_a_product_of_complex_numbers_forward_and_in_its_gradient():
         for s in (query, key)
     ]
     results = []
-    for turned in (encoding.rotate(query, key, IDS), plain):
+    for turned in (turn_at(encoding, query, key, IDS), plain):
         turned = torch.stack(list(turned))
         results.append((turned.detach(), *torch.autograd.grad(turned, (query, key), upstream)))
     for first, second in zip(*results, strict=True):
@@ -102,7 +107,7 @@ def test_every_scaling_is_that_of_transformers(rope_type, end):
     ids = torch.stack([torch.arange(end - 5, end + 1), torch.arange(6)])
     query, key = states(16)
     expected = apply_rotary_pos_emb(query, key, *LlamaRotaryEmbedding(llama)(query, ids))
-    for turned, theirs in zip(ours.rotate(query, key, ids), expected, strict=True):
+    for turned, theirs in zip(turn_at(ours, query, key, ids), expected, strict=True):
         torch.testing.assert_close(turned, theirs, **CLOSE)
 
 
@@ -116,7 +121,7 @@ def test_partial_rotation_is_that_of_transformers_gpt_neox(rope_type):
     ours = RoPE(config(**WIDE, rope_parameters=dict(parameters)))
     neox = GPTNeoXConfig(**WIDE, rope_parameters=dict(parameters))
     (query, key), neox_rope = states(16), modeling_gpt_neox.GPTNeoXRotaryEmbedding(neox)
-    turned = ours.rotate(query, key, IDS)
+    turned = turn_at(ours, query, key, IDS)
     expected = modeling_gpt_neox.apply_rotary_pos_emb(query[..., :4], key[..., :4], *neox_rope(query, IDS))
     for whole, theirs, before in zip(turned, expected, (query, key), strict=True):
         torch.testing.assert_close(whole[..., :4], theirs, **CLOSE)
@@ -128,7 +133,7 @@ def test_partial_rotation_is_rope_of_a_narrower_head_and_p_rope_keeps_the_high_f
     partial = RoPE(config(**WIDE, rope_parameters=scaled("default", partial_rotary_factor=0.5)))
     narrow = RoPE(config(**{**WIDE, "hidden_size": 16}, rope_parameters=scaled("default")))
     torch.testing.assert_close(
-        partial.rotate(query, key, IDS)[0][..., :8], narrow.rotate(query[..., :8], key[..., :8], IDS)[0]
+        turn_at(partial, query, key, IDS)[0][..., :8], turn_at(narrow, query[..., :8], key[..., :8], IDS)[0]
     )
     whole, _ = RoPE(config(**WIDE, rope_parameters=scaled("default"))).frequencies(IDS)
     kept, _ = RoPE(config(**WIDE, rope_parameters=scaled("proportional"))).frequencies(IDS)
@@ -139,16 +144,16 @@ def test_linear_scaling_divides_the_ids():
     query, key = states(8, rows=1, length=4)
     linear = RoPE(config(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}))
     far, near = torch.tensor([[0, 4, 8, 40]]), torch.tensor([[0, 1, 2, 10]])
-    torch.testing.assert_close(linear.rotate(query, key, far), RoPE(config()).rotate(query, key, near), **CLOSE)
+    torch.testing.assert_close(turn_at(linear, query, key, far), turn_at(RoPE(config()), query, key, near), **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_angles_are_taken_in_float32_whatever_the_states_are(dtype):
     encoding, ids = RoPE(config()).to(dtype), torch.arange(100_000, 100_006)[None]
     query, key = (part.to(dtype) for part in states(8))
-    turned = encoding.rotate(query, key, ids)[0]
+    turned = turn_at(encoding, query, key, ids)[0]
     assert turned.dtype == dtype
-    exact = encoding.rotate(query.float(), key.float(), ids)[0]
+    exact = turn_at(encoding, query.float(), key.float(), ids)[0]
     torch.testing.assert_close(turned.float(), exact, rtol=1e-2, atol=1e-2)
 
 
@@ -160,7 +165,7 @@ def test_the_longest_position_of_the_batch_decides_for_all_rows(rope_type, limit
     encoding = RoPE(config(**WIDE, rope_parameters=scaled(rope_type), use_cache=False))
     query, key = states(16, rows=2, length=4)
     near, reaching, beyond = (torch.tensor([[0, 1, 2, 3], [4, 5, 6, end]]) for end in (7, limit - 1, limit))
-    first = [encoding.rotate(query, key, ids)[0][0] for ids in (near, reaching, beyond)]
+    first = [turn_at(encoding, query, key, ids)[0][0] for ids in (near, reaching, beyond)]
     assert torch.equal(first[0], first[1])
     assert not torch.allclose(first[0], first[2], atol=1e-3)
 
@@ -205,10 +210,10 @@ def test_such_a_model_refuses_a_cache_and_generates_without(rope_type):
 def test_no_scaling_breaks_the_graph(rope_type):
     torch._dynamo.reset()
     encoding = RoPE(config(**WIDE, rope_parameters=scaled(rope_type), use_cache=False))
-    compiled = torch.compile(encoding.rotate, backend="eager", fullgraph=True)
+    compiled = torch.compile(turn_at, backend="eager", fullgraph=True)
     query, key = states(16)
     for ids in (IDS, IDS + 70):
-        torch.testing.assert_close(compiled(query, key, ids), encoding.rotate(query, key, ids))
+        torch.testing.assert_close(compiled(encoding, query, key, ids), turn_at(encoding, query, key, ids))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +258,7 @@ def exact_scores(query, key, query_ids, key_ids, scale_base=512.0):
 
 
 def xpos_scores(encoding, query, key, ids):
-    query, key = encoding.rotate(query, key, ids)
+    query, key = turn_at(encoding, query, key, ids)
     return encoding.scores(query, key, None, Positions(ids, ids, num_heads=2, scaling=1.0))
 
 
@@ -279,7 +284,7 @@ def test_xpos_scores_are_exact_at_100_000_positions():
 def test_xpos_scores_agree_with_cached_ones_whatever_the_call():
     encoding, (query, key) = XPos(config()), states(8, rows=1, length=100)
     ids = 20_000 + torch.arange(100)[None]
-    query, key = encoding.rotate(query, key, ids)
+    query, key = turn_at(encoding, query, key, ids)
     whole = encoding.scores(query, key, None, Positions(ids, ids, 2, 1.0))
     for start, end in ((0, 1), (63, 66), (99, 100)):
         at = Positions(ids[:, start:end], ids[:, :end], 2, 1.0)
@@ -325,7 +330,7 @@ def test_pope_products_follow_the_formula(theta):
             angle = (IDS[row, i] - IDS[row, j]).item() * theta ** (-c / 8) - encoding.phase[head, c].item()
             expected[row, head, i, j] += sizes[0] * sizes[1] * math.cos(angle)
     torch.testing.assert_close(products(encoding, query, key, IDS).double(), expected, rtol=1e-4, atol=1e-4)
-    assert encoding.rotate(query, key, IDS)[0].shape == (2, 2, 6, 16)
+    assert turn_at(encoding, query, key, IDS)[0].shape == (2, 2, 6, 16)
 
 
 def test_pope_phases_begin_at_zero_or_anywhere_on_the_circle():
