@@ -1,6 +1,7 @@
 """The position-encoding contract: the hooks that attention calls, and what they are told.
 
     embed       adds to the states that enter the first layer (or, in a recurrent model, every step)
+    turns       what `rotate` reads of the ids, computed once per forward pass
     rotate      turns queries and keys of the new tokens
     trace       what each token leaves in the cache, as extra channels of its key
     pair_bias   added to the scores: a function of head, query id and key id alone
@@ -101,6 +102,12 @@ class Positions:
             key_ids=self.key_ids[:, None, None, :],
             drawn=self.drawn,
         )
+
+    def turned_by(self, encoding: "PositionEncoding") -> "Positions":
+        """The same positions with what this encoding's `rotate` reads of them."""
+        with torch.no_grad():
+            turns = encoding.turns(self.query_ids)
+        return replace(self, turns=turns)
 
     def with_traces(self, traces: Tensor | None) -> "Positions":
         """The same positions with other traces."""

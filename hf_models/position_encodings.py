@@ -3,10 +3,8 @@
 SPDX-License-Identifier: Apache-2.0
 """
 
-from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .composed_encoding import Composed
@@ -116,11 +114,9 @@ class LayerEncodings(nn.Module):
         """Whether the layer is the first one that uses its encoding: there `embed` acts."""
         return self.of_layer[layer] not in self.of_layer[:layer]
 
-    @torch.no_grad()
     def turned(self, layers: list[int], at: Positions) -> dict[int, Positions]:
         """The positions of each of these layers with its encoding's turns; one encoding's layers share them."""
-        keys = dict.fromkeys(self.of_layer[layer] for layer in layers)
-        turned = {key: replace(at, turns=self.distinct[key].turns(at.query_ids)) for key in keys}
+        turned = {key: at.turned_by(self.distinct[key]) for key in {self.of_layer[layer] for layer in layers}}
         return {layer: turned[self.of_layer[layer]] for layer in layers}
 
     def pair_biases(self, layers: list[int], at: Positions) -> dict[int, Tensor | None]:

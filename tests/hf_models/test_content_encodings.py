@@ -118,7 +118,7 @@ def attend(entry, states, causal=True, window=None, plain_class=None):
     encoding, config = encoding_of(entry, causal, **options)
     layer = Attention(config)
     length = len(states)
-    at = positions(length, causal)
+    at = positions(length, causal).turned_by(encoding)
     seen = torch.zeros_like(at.visible)
     for i in range(length):
         seen[..., i, visible_keys(i, length, causal, window)] = True

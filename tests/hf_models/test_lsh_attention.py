@@ -117,7 +117,7 @@ def test_it_is_the_reformers_where_its_options_are(causal, rounds, buckets, reac
     theirs = reformer_forward(
         reformer, layer, [buckets] if isinstance(buckets, int) else buckets, states, mask, monkeypatch
     )
-    ours, weights = layer(states, None, None, positions(24, mask, causal=causal), encoding)
+    ours, weights = layer(states, None, None, positions(24, mask, causal=causal).turned_by(encoding), encoding)
     assert weights is None
     torch.testing.assert_close(ours[kept], theirs[kept])
     upstream = torch.randn_like(ours[kept])
@@ -306,14 +306,15 @@ def test_a_row_depends_neither_on_its_padding_nor_on_the_side_of_it(causal, enco
     layer, module = layer_of(encoding, causal, num_buckets=buckets, **PADDED[encoding])
     lengths = (3, 9, 17, 40)  # one is no longer than a chunk, one has buckets of two factors
     rows = [torch.randn(length, WIDTH) for length in lengths]
-    alone = [layer(row[None], None, None, positions(len(row), causal=causal), module)[0][0] for row in rows]
+    places = [positions(len(row), causal=causal).turned_by(module) for row in rows]
+    alone = [layer(row[None], None, None, at, module)[0][0] for row, at in zip(rows, places, strict=True)]
     for longest in (40, 43):
         for side in ("left", "right"):
             states, mask = torch.randn(4, longest, WIDTH), torch.zeros(4, longest, dtype=torch.long)
             for index, row in enumerate(rows):
                 columns = slice(longest - len(row), None) if side == "left" else slice(0, len(row))
                 states[index, columns], mask[index, columns] = row, 1
-            outputs, _ = layer(states, None, None, positions(longest, mask, causal=causal), module)
+            outputs, _ = layer(states, None, None, positions(longest, mask, causal=causal).turned_by(module), module)
             assert outputs.isfinite().all()
             for index, own in enumerate(alone):
                 torch.testing.assert_close(outputs[index][mask[index].bool()], own, **CLOSE)
@@ -388,9 +389,9 @@ def test_a_new_token_gets_what_the_layer_gives_it_among_all(options, encoding):
     # Many at once are attended to by chunk, few of many one by one.
     for new in (3, 20, 1, 1, 2, 9, 1):
         now = done + new
-        at = positions(now, mask[:, :now], new)
+        at = positions(now, mask[:, :now], new).turned_by(module)
         cached, _ = layer(states[:, done:now], None, None, at, module, past_key_values=cache)
-        whole, _ = layer(states[:, :now], None, None, positions(now, mask[:, :now]), module)
+        whole, _ = layer(states[:, :now], None, None, positions(now, mask[:, :now]).turned_by(module), module)
         kept = mask[:, done:now].bool()
         torch.testing.assert_close(cached[kept], whole[:, done:][kept], **CLOSE)
         done = now
