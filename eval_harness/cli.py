@@ -57,8 +57,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """Lists what there is to train, with the sizes that meet a budget; with a name, shows that model."""
-    from eval_harness.model_listing import describe_model
-    from eval_harness.models import ARCHITECTURES, size_model
+    from eval_harness.models import ARCHITECTURES, describe_model, size_model
 
     wanted = parse_quantity(budget)
     if name is not None:

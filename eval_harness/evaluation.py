@@ -21,8 +21,8 @@ from transformers import (
 import hf_models  # noqa: F401  (registers the classes that the Auto classes are asked for)
 from eval_harness.encoding import Vocabulary
 from eval_harness.errors import HarnessError
-from eval_harness.foreign import auto_class, is_foreign
 from eval_harness.formats import get_format
+from eval_harness.models import auto_class, is_foreign
 from eval_harness.protocol import TestLengths, test_lengths
 from eval_harness.results import EXAMPLES, LENGTHS, POSITIONS, RUN, read_json, write_json, write_table
 from eval_harness.scoring import Outcomes, Scorer

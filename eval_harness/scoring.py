@@ -22,15 +22,13 @@ from eval_harness.compute import forward_flops, uncached
 from eval_harness.data import to_model_inputs
 from eval_harness.encoding import NOT_SCORED, Encoded, Vocabulary
 from eval_harness.errors import HarnessError
-from eval_harness.foreign import is_foreign
 from eval_harness.formats import get_format
-from eval_harness.models import head_of, is_causal
+from eval_harness.models import Trial, decode, head_of, is_causal, is_foreign, try_out
 from eval_harness.protocol import TestLengths, is_enumerable
 from eval_harness.statistics import threshold, wilson
 from eval_harness.tasks import Sample, Task
 from eval_harness.tasks.task import derive_rng
 from eval_harness.translation_quality import bleu, to_texts
-from eval_harness.trial import Trial, decode, try_out
 from hf_models.position_ids import RANDOM_SCHEMES, draw_position_ids
 
 

@@ -10,8 +10,8 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from eval_harness.checkpoints import is_checkpoint, revision_of
 from eval_harness.errors import HarnessError
+from eval_harness.models import is_checkpoint, revision_of
 from eval_harness.tasks import Task, get_task
 
 

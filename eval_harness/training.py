@@ -17,15 +17,23 @@ from eval_harness.data import TrainingBatches
 from eval_harness.encoding import Vocabulary
 from eval_harness.environment import describe_environment
 from eval_harness.errors import HarnessError
-from eval_harness.foreign import is_foreign, refusal
 from eval_harness.formats import get_format
-from eval_harness.loss import AlignedLoss
-from eval_harness.models import SizedModel, build_model, is_causal, size_model
+from eval_harness.models import (
+    AlignedLoss,
+    SizedModel,
+    build_model,
+    describe_checkpoint,
+    is_causal,
+    is_foreign,
+    refusal,
+    sees_ahead,
+    size_model,
+    start_from,
+    try_out,
+)
 from eval_harness.results import RUN, read_json, write_json
 from eval_harness.specification import TrainingRun
 from eval_harness.tokenizer import build_tokenizer
-from eval_harness.trial import sees_ahead, try_out
-from eval_harness.warm_start import describe_checkpoint, start_from
 
 
 SPECIFICATION = "specification.json"

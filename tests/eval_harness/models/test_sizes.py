@@ -1,18 +1,14 @@
 """Every architecture at every budget, counted here a second time and by hand."""
 
-import shutil
-import sys
 from itertools import pairwise
 
 import pytest
-import torch
 from transformers import AutoConfig
 
 import hf_models
 from eval_harness.errors import HarnessError
-from eval_harness.models import ARCHITECTURES, build_model, get_architecture, size_model
+from eval_harness.models import ARCHITECTURES, size_model
 from hf_models import LSTMConfig, RNNConfig, StackRNNConfig, TapeRNNConfig, UniversalTransformerConfig
-from tests.hf_models import own_encoding
 
 
 BUDGETS = (20_000, 100_000, 1_000_000)
@@ -141,57 +137,6 @@ def test_what_cannot_be_built_is_refused_in_one_sentence(name, budget, config, w
         size_model(name, budget, **config)
     assert "\n" not in str(refusal.value)
     assert all(word in str(refusal.value) for word in words), refusal.value
-
-
-def test_a_name_may_compose_encodings(monkeypatch, tmp_path):
-    architecture = get_architecture("universal_transformer-rope+fox")
-    assert architecture.config_class is UniversalTransformerConfig
-    sized = size_model("transformer-learned+fox", 20_000, vocab_size=11, max_position_embeddings=100)
-    width, heads = sized.config.hidden_size, sized.config.num_attention_heads
-    assert sized.parameters["position_tables"] == 100 * width
-    plain = size_model("transformer-none", 20_000, vocab_size=11, **sized.chosen)
-    assert sized.parameters["counted"] == plain.parameters["counted"] + (width + 1) * heads
-    with pytest.raises(
-        HarnessError, match=r"transformer-rope\+foxx: Unknown position encoding 'foxx'. Did you mean 'fox'"
-    ):
-        get_architecture("transformer-rope+foxx")
-
-
-def test_a_name_may_be_of_the_users_own_file(monkeypatch, tmp_path):
-    shutil.copy(own_encoding.__file__, tmp_path / "recency.py")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert size_model("transformer-recency.Recency", 20_000).config.position_encoding == "recency.Recency"
-    with pytest.raises(HarnessError, match=r"nowhere.Recency' needs nowhere.py: put its folder on the Python path"):
-        get_architecture("transformer-nowhere.Recency")
-    sys.modules.pop("recency")
-
-
-def test_names_say_the_encoding():
-    assert size_model("transformer-alibi", 20_000).config.position_encoding == "alibi"
-    assert size_model("universal_transformer-none", 20_000).config.position_encoding == "none"
-    assert size_model("universal_transformer", 20_000).config.position_encoding == "coordinate"
-    with pytest.raises(HarnessError):
-        get_architecture("universal_transformer-coordinate")
-
-
-@pytest.mark.parametrize(
-    ("name", "bidirectional", "stem"),
-    [
-        ("lstm", {"bidirectional": True}, "LSTM"),
-        ("rnn", {"bidirectional": True}, "RNN"),
-        ("transformer-t5", {"is_causal": False}, "PositionTransformer"),
-        ("universal_transformer", {"is_causal": False}, "UniversalTransformer"),
-    ],
-)
-def test_a_bidirectional_model_gets_the_head_without_a_shift(name, bidirectional, stem):
-    causal = build_model(size_model(name, 50_000).config)
-    both_ways = build_model(size_model(name, 50_000, **bidirectional).config)
-    assert type(causal).__name__ == f"{stem}ForCausalLM"
-    assert type(both_ways).__name__ == f"{stem}ForMaskedLM"
-    labels = torch.randint(5, 20, (2, 6), generator=torch.Generator().manual_seed(0))
-    output = both_ways.eval()(labels, labels=labels)
-    aligned = torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), labels.flatten())
-    torch.testing.assert_close(output.loss, aligned)
 
 
 def test_a_configuration_goes_through_a_file(tmp_path):

@@ -1,14 +1,11 @@
-"""What models can do, against what is known of them; and the aligned loss against a plain sum."""
-
-from types import SimpleNamespace
+"""What models can do, against what is known of them."""
 
 import pytest
 import torch
 
 from eval_harness.errors import HarnessError
-from eval_harness.loss import AlignedLoss
 from eval_harness.models import build_model, size_model
-from eval_harness.trial import sees_ahead, try_out
+from eval_harness.models.trial import sees_ahead, try_out
 
 
 def model(name, head="token", **config):
@@ -55,28 +52,3 @@ def test_who_reads_the_tokens_behind(name, ahead):
     assert sees_ahead(tried, 50) is ahead
     assert not tried.training
     assert all(parameter.grad is None for parameter in tried.parameters())
-
-
-def test_the_aligned_loss_is_a_sum_over_what_is_scored():
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 5, 7, generator=generator)  # one place more than labels
-    labels = torch.tensor([[-100, 3, 1, -100], [6, -100, -100, 0]])
-    expected = -sum(
-        logits[row, place].log_softmax(-1)[labels[row, place]]
-        for row in range(2)
-        for place in range(4)
-        if labels[row, place] != -100
-    )
-    loss = AlignedLoss(SimpleNamespace(config=SimpleNamespace(router_aux_loss_coef=0.5)))
-    torch.testing.assert_close(loss(SimpleNamespace(logits=logits), labels), expected / 4)
-    torch.testing.assert_close(loss(SimpleNamespace(logits=logits), labels, num_items_in_batch=10), expected / 10)
-    balanced = SimpleNamespace(logits=logits, aux_loss=torch.tensor(2.0))
-    torch.testing.assert_close(loss(balanced, labels), expected / 4 + 0.5 * 2.0)
-
-
-def test_the_loss_of_a_classifier_is_that_of_its_labels():
-    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    labels = torch.tensor([[2], [0], [3]])
-    loss = AlignedLoss(SimpleNamespace(config=SimpleNamespace()))
-    expected = -logits.log_softmax(-1)[torch.arange(3), labels[:, 0]].mean()
-    torch.testing.assert_close(loss(SimpleNamespace(logits=logits), labels), expected)

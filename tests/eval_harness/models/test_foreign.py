@@ -8,9 +8,9 @@ from eval_harness.compute import count_parameters
 from eval_harness.data import TrainingBatches
 from eval_harness.errors import HarnessError
 from eval_harness.evaluation import evaluate_run
-from eval_harness.foreign import get_foreign, is_causal, list_foreign
-from eval_harness.foreign_fields import names
 from eval_harness.models import build_model, size_model
+from eval_harness.models.foreign import get_foreign, is_causal, list_foreign
+from eval_harness.models.foreign_fields import names
 from eval_harness.results import read_json, read_table
 from eval_harness.scoring import Scorer
 from eval_harness.specification import Evaluation

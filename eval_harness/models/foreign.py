@@ -33,7 +33,7 @@ from transformers.models.auto.modeling_auto import (  # names alone: the mapping
 
 import hf_models
 from eval_harness.errors import HarnessError, unknown
-from eval_harness.foreign_fields import OF_PARTS, Sizes, names, sized_fields, without_dropout
+from eval_harness.models.foreign_fields import OF_PARTS, Sizes, names, sized_fields, without_dropout
 
 
 OWN = frozenset(config_class.model_type for config_class in hf_models.MODEL_CLASSES)

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 
 from eval_harness.compute import count_parameters
 from eval_harness.errors import HarnessError
-from eval_harness.foreign import (
+from eval_harness.models.foreign import (
     ForeignArchitecture,
     auto_class,
     default_layers,
@@ -22,7 +22,7 @@ from eval_harness.foreign import (
     own_names,
     refusal,
 )
-from eval_harness.foreign_fields import (
+from eval_harness.models.foreign_fields import (
     EXPERTS,
     FEED_FORWARD,
     HEADS,

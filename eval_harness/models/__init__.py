@@ -1,0 +1,51 @@
+"""Models by name at a budget, those of transformers and checkpoints among them, and what is found of them by trying.
+
+The names below load what they need when they are first used: a specification needs to know of checkpoints, not torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from eval_harness.models.architectures import ARCHITECTURES
+    from eval_harness.models.building import build_model, head_of, is_causal
+    from eval_harness.models.checkpoints import is_checkpoint, revision_of
+    from eval_harness.models.foreign import auto_class, is_foreign, refusal
+    from eval_harness.models.listing import describe_model
+    from eval_harness.models.loss import AlignedLoss
+    from eval_harness.models.sizes import SizedModel, size_model
+    from eval_harness.models.trial import Trial, decode, sees_ahead, try_out
+    from eval_harness.models.warm_start import describe_checkpoint, start_from
+
+_MODULES = {
+    "ARCHITECTURES": "architectures",
+    "AlignedLoss": "loss",
+    "SizedModel": "sizes",
+    "Trial": "trial",
+    "auto_class": "foreign",
+    "build_model": "building",
+    "decode": "trial",
+    "describe_checkpoint": "warm_start",
+    "describe_model": "listing",
+    "head_of": "building",
+    "is_causal": "building",
+    "is_checkpoint": "checkpoints",
+    "is_foreign": "foreign",
+    "refusal": "foreign",
+    "revision_of": "checkpoints",
+    "sees_ahead": "trial",
+    "size_model": "sizes",
+    "start_from": "warm_start",
+    "try_out": "trial",
+}
+
+__all__ = ["ARCHITECTURES", "AlignedLoss", "SizedModel", "Trial", "auto_class", "build_model", "decode"]
+__all__ += ["describe_checkpoint", "describe_model", "head_of", "is_causal", "is_checkpoint", "is_foreign", "refusal"]
+__all__ += ["revision_of", "sees_ahead", "size_model", "start_from", "try_out"]
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
