@@ -65,9 +65,12 @@ class TrainingBatches(Dataset):
         step, part = divmod(index, self.micro_batches)
         size = self.run.batch_size // self.micro_batches
         length, start = int(self.lengths[step]), int(self.starts[step]) + part * size
-        encoded = self.format.encode(self._rows(length, start, size), self.task, self.vocabulary, bos=self.run.bos)
-        ids = None if self.id_range is None else self._moved(encoded.position_ids, self.id_range, length, start)
-        return to_model_inputs(replace(encoded, position_ids=ids), self.shifted)
+        sample = self._rows(length, start, size)
+        encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.run.bos)
+        if self.id_range is not None:
+            ids = self.format.coupled_ids(sample, self.task, encoded.input_ids.shape[1], bos=self.run.bos)
+            encoded = replace(encoded, position_ids=self._moved(ids, self.id_range, length, start))
+        return to_model_inputs(encoded, self.shifted)
 
     def sequences(self) -> list[tuple[dict[str, int], int]]:
         """How many sequences of each number of tokens, by the argument that carries them, the whole run has."""

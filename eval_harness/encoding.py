@@ -59,7 +59,7 @@ class Encoded:
         attention_mask: [B, T] 1, and 0 on padding.
         is_end: [B, U] bool, the label is the terminator: it counts for exact match, not for token accuracy.
         decoder_input_ids: [B, U] what the decoder reads; None where there is none.
-        position_ids: [B, T] ids that the task couples; None where it does not.
+        position_ids: [B, T] ids that the model reads; None where it makes its own.
     """
 
     input_ids: np.ndarray

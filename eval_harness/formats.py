@@ -22,11 +22,13 @@ class Format(ABC):
         head: what a model needs to answer: "token" (logits at every token it reads), "sequence_to_sequence" (an
             encoder-decoder) or "classification" (one label).
         decodes: whether the answer is given symbol by symbol, each after those before it.
+        shows_sep: whether the first token behind the input, where there are any, is <sep>.
     """
 
     name: ClassVar[str]
     head: ClassVar[str] = "token"
     decodes: ClassVar[bool] = False
+    shows_sep: ClassVar[bool] = True
 
     @property
     def needs_causal(self) -> bool:
@@ -36,6 +38,23 @@ class Format(ABC):
     @abstractmethod
     def encode(self, sample: Sample, task: Task, vocabulary: Vocabulary, bos: bool = True) -> Encoded:
         """Turns a sample into tokens and aligned labels; `bos` puts <bos> before the input."""
+
+    def coupled_ids(self, sample: Sample, task: Task, width: int, bos: bool = True) -> np.ndarray | None:
+        """The position ids that a task couples, for a sample encoded to `width` tokens [B, T]; None where it has none.
+
+        Ids behind the input go on to the last column whatever the answer's length, so that they say nothing of it.
+        """
+        coupled = task.coupled_ids(sample)
+        if coupled is None:
+            return None
+        inputs, behind = coupled[0], coupled[1][:, int(not self.shows_sep) :]
+        ids = np.zeros((len(sample), width), dtype=np.int64)
+        first = int(bos) + sample.input_lengths[:, None]  # [B, 1]
+        columns = np.broadcast_to(int(bos) + np.arange(inputs.shape[1]), inputs.shape)
+        _place(ids, columns, inputs, columns < np.minimum(first, width))
+        columns = first + np.arange(behind.shape[1])
+        _place(ids, columns, behind, columns < width)
+        return ids
 
     @abstractmethod
     def token_lengths(self, task: Task, length: int, bos: bool = True) -> dict[str, int]:
@@ -99,7 +118,7 @@ class Autoregressive(Format):
         self.check(task)
         sep = int(bos) + sample.input_lengths  # [B]
         eos = sep + 1 + sample.target_lengths  # [B]
-        encoded = _prompt(sample, task, vocabulary, bos, sizes=eos + 1)
+        encoded = _prompt(sample, vocabulary, bos, sizes=eos + 1)
         rows = np.arange(len(sample))
         answer = vocabulary.output_ids[sample.targets]  # [B, L_out]
         columns = sep[:, None] + np.arange(answer.shape[1])  # [B, L_out] where each symbol is due
@@ -130,6 +149,7 @@ class Parallel(Format):
     """
 
     name = "parallel"
+    shows_sep = False
 
     def encode(self, sample: Sample, task: Task, vocabulary: Vocabulary, bos: bool = True) -> Encoded:
         """Puts the masks behind x; each symbol is due at its own mask."""
@@ -137,7 +157,7 @@ class Parallel(Format):
         lengths, which = np.unique(sample.lengths, return_inverse=True)
         masks = np.array([self._masks(task, int(length)) for length in lengths], dtype=np.int64)[which]  # [B]
         first = int(bos) + sample.input_lengths  # [B]
-        encoded = _prompt(sample, task, vocabulary, bos, sizes=first + masks, unseen=1)
+        encoded = _prompt(sample, vocabulary, bos, sizes=first + masks)
         tokens = np.arange(encoded.input_ids.shape[1])
         answered = (tokens >= first[:, None]) & (encoded.attention_mask == 1)  # [B, T]
         encoded.input_ids[answered] = vocabulary.mask_id
@@ -167,7 +187,7 @@ class InPlace(Format):
         self.check(task)
         if sample.positions is None:
             raise HarnessError(f"Task {task.name!r} is posed in place, but its answers name no positions.")
-        encoded = _prompt(sample, task, vocabulary, bos, sizes=int(bos) + sample.input_lengths)
+        encoded = _prompt(sample, vocabulary, bos, sizes=int(bos) + sample.input_lengths)
         _place(encoded.labels, int(bos) + sample.positions, vocabulary.output_ids[sample.targets], sample.scored)
         return encoded
 
@@ -193,7 +213,7 @@ class LanguageModeling(Format):
         self.check(task)
         sizes = int(bos) + sample.input_lengths - 1
         read = replace(sample, input_lengths=sample.input_lengths - 1)
-        encoded = _prompt(read, task, vocabulary, bos, sizes=sizes)
+        encoded = _prompt(read, vocabulary, bos, sizes=sizes)
         columns = np.broadcast_to(np.arange(sample.targets.shape[1]), sample.targets.shape) - int(not bos)
         _place(encoded.labels, columns, vocabulary.output_ids[sample.targets], sample.scored & (columns >= 0))
         return encoded
@@ -220,7 +240,7 @@ class SequenceToSequence(Format):
         self.check(task)
         rows = np.arange(len(sample))
         end = int(bos) + sample.input_lengths  # [B]
-        encoded = _prompt(sample, task, vocabulary, bos, sizes=end + 1)
+        encoded = _prompt(sample, vocabulary, bos, sizes=end + 1)
         encoded.input_ids[rows, end] = vocabulary.eos_id
         answer = vocabulary.output_ids[sample.targets]  # [B, L_out]
         shape = (len(sample), int(sample.target_lengths.max(initial=0)) + 1)
@@ -231,9 +251,12 @@ class SequenceToSequence(Format):
         labels = np.full(shape, NOT_SCORED, dtype=np.int64)
         _place(labels, places, answer, sample.scored)
         is_end = np.zeros(shape, dtype=bool)
-        encoded = replace(encoded, labels=labels, is_end=is_end, decoder_input_ids=read, position_ids=None)
+        encoded = replace(encoded, labels=labels, is_end=is_end, decoder_input_ids=read)
         _end(encoded, rows, sample.target_lengths, vocabulary)
         return encoded
+
+    def coupled_ids(self, sample: Sample, task: Task, width: int, bos: bool = True) -> None:
+        """None: the tokens of the decoder would need some too."""
 
     def token_lengths(self, task: Task, length: int, bos: bool = True) -> dict[str, int]:
         """The input with <eos> and perhaps <bos>; the longest answer with <bos>."""
@@ -264,7 +287,7 @@ class Classification(Format):
         if sample.targets.shape[1] != 1 or not sample.scored.all():
             raise HarnessError(f"Task {task.name!r} is posed as classification, but its answers are not one symbol.")
         sep = int(bos) + sample.input_lengths  # [B]
-        encoded = _prompt(sample, task, vocabulary, bos, sizes=sep + 1)
+        encoded = _prompt(sample, vocabulary, bos, sizes=sep + 1)
         encoded.input_ids[np.arange(len(sample)), sep] = vocabulary.sep_id
         return replace(encoded, labels=sample.targets.copy(), is_end=np.zeros((len(sample), 1), dtype=bool))
 
@@ -278,9 +301,7 @@ class Classification(Format):
         return f"{super().prompt_template(bos)} <sep>"
 
 
-def _prompt(
-    sample: Sample, task: Task, vocabulary: Vocabulary, bos: bool, sizes: np.ndarray, unseen: int = 0
-) -> Encoded:
+def _prompt(sample: Sample, vocabulary: Vocabulary, bos: bool, sizes: np.ndarray) -> Encoded:
     """A batch of rows of `sizes` [B] tokens that begin with the inputs, with nothing scored yet."""
     shape = (len(sample), int(sizes.max(initial=0)))
     width = int(sample.input_lengths.max(initial=0))
@@ -295,25 +316,7 @@ def _prompt(
         labels=np.full(shape, NOT_SCORED, dtype=np.int64),
         attention_mask=within(sizes, shape[1]).astype(np.int64),
         is_end=np.zeros(shape, dtype=bool),
-        position_ids=_coupled_ids(sample, task, bos, shape[1], unseen),
     )
-
-
-def _coupled_ids(sample: Sample, task: Task, bos: bool, width: int, unseen: int) -> np.ndarray | None:
-    """The ids that the task couples [B, T], where it does; those of `unseen` tokens behind the input are left out.
-
-    Ids behind the input go on to the last column whatever the answer's length, so that they say nothing of it.
-    """
-    coupled = task.coupled_ids(sample)
-    if coupled is None:
-        return None
-    inputs, behind = coupled[0], coupled[1][:, unseen:]
-    ids = np.zeros((len(sample), width), dtype=np.int64)
-    places = np.broadcast_to(np.arange(inputs.shape[1]), inputs.shape)
-    _place(ids, int(bos) + places, inputs, within(sample.input_lengths, inputs.shape[1]))
-    columns = (int(bos) + sample.input_lengths)[:, None] + np.arange(behind.shape[1])
-    _place(ids, columns, behind, columns < width)
-    return ids
 
 
 def _place(tokens: np.ndarray, columns: np.ndarray, values: np.ndarray, chosen: np.ndarray) -> None:

@@ -134,8 +134,9 @@ class Scorer:
 
     def _score_sample(self, sample: Sample, length: int):
         encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.bos)
+        encoded = replace(encoded, position_ids=self._position_ids(sample, length, encoded.input_ids.shape[1]))
         begun = time.perf_counter()
-        forced = self._forced(encoded, length)
+        forced = self._forced(encoded)
         seconds = time.perf_counter() - begun
         scored, ends = scored_columns(encoded)  # [B, S]
         answers = scored & ~ends
@@ -169,17 +170,17 @@ class Scorer:
             "token_length": tokens,
             "loss": float(forced.losses.sum() / scored.sum()),
             "bleu": bleu,
-            "flops_per_token": self._flops(encoded, length) / (min(COUNTED_EXAMPLES, len(sample)) * tokens),
+            "flops_per_token": self._flops(encoded) / (min(COUNTED_EXAMPLES, len(sample)) * tokens),
             "tokens_per_second": len(sample) * tokens / seconds,
         }
         return examples, positions, measured
 
     @torch.inference_mode()
-    def _forced(self, encoded: Encoded, length: int) -> Forced:
+    def _forced(self, encoded: Encoded) -> Forced:
         """Reads the right answers in one pass."""
         right, losses, ponder = [], [], []
         for rows in batches(len(encoded), encoded.width):
-            outputs = self.model(**self.inputs(encoded, length, rows), **uncached(self.model))
+            outputs = self.model(**self.inputs(encoded, rows), **uncached(self.model))
             labels = torch.from_numpy(encoded.labels[rows]).to(outputs.logits.device)  # [b, U]
             logits = outputs.logits.reshape(*labels.shape, -1)  # a classifier's are [b, C]
             right.append((logits.argmax(-1) == labels).cpu().numpy())
@@ -225,7 +226,7 @@ class Scorer:
             alike = np.flatnonzero(ends == prompt_length)
             for chosen in batches(len(alike), encoded.width):
                 part = alike[chosen]
-                inputs = self.inputs(encoded, length, rows[part])
+                inputs = self.inputs(encoded, rows[part])
                 room = width if "position_ids" in inputs else longest  # ids that are given end with the right answer
                 generated = self._generate(inputs, prompt_length, room)
                 said[part, : generated.shape[1]] = generated
@@ -243,27 +244,27 @@ class Scorer:
         generated = decode(self.model, width, **prompts, eos_token_id=self.vocabulary.eos_id, use_cache=cached)
         return generated[:, prompt_length:].cpu().numpy()
 
-    def inputs(self, encoded: Encoded, length: int, rows) -> dict[str, torch.Tensor]:
+    def inputs(self, encoded: Encoded, rows) -> dict[str, torch.Tensor]:
         """What the model's forward takes of these rows, without labels."""
-        scheme = getattr(self.model.config, "eval_position_ids_scheme", "consecutive")
-        chosen = encoded[rows]
-        if scheme in RANDOM_SCHEMES:
-            drawn = self._drawn_ids(length, np.arange(len(encoded))[rows])
-            chosen = replace(chosen, position_ids=drawn[:, : chosen.input_ids.shape[1]])
-        elif scheme != "supplied":
-            chosen = replace(chosen, position_ids=None)
-        inputs = to_model_inputs(chosen, shifted=False)
+        inputs = to_model_inputs(encoded[rows], shifted=False)
         del inputs["labels"]
         if "decoder_input_ids" in inputs:
             inputs["decoder_attention_mask"] = (inputs["decoder_input_ids"] != self.vocabulary.pad_id).long()
         return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 
-    def _drawn_ids(self, length: int, indices: np.ndarray) -> np.ndarray:
-        """Position ids of a fixed draw for each example, for the longest sequence of this length `[b, T]`."""
+    def _position_ids(self, sample: Sample, length: int, width: int) -> np.ndarray | None:
+        """The ids of an encoded sample of so many tokens `[B, T]`; None where the model makes its own."""
+        scheme = getattr(self.model.config, "eval_position_ids_scheme", "consecutive")
+        if scheme == "supplied":
+            return self.format.coupled_ids(sample, self.task, width, bos=self.bos)
+        return self._drawn_ids(length, len(sample))[:, :width] if scheme in RANDOM_SCHEMES else None
+
+    def _drawn_ids(self, length: int, count: int) -> np.ndarray:
+        """Position ids of a fixed draw for each example, for the longest sequence of this length `[B, T]`."""
         config = self.model.config
         tokens = self.format.token_length(self.task, length, bos=self.bos)
         drawn = []
-        for index in indices.tolist():
+        for index in range(count):
             seed = int(derive_rng("position ids", self.task.key(), length, index).integers(2**63))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -272,8 +273,8 @@ class Scorer:
                 )
         return torch.cat(drawn).numpy()
 
-    def _flops(self, encoded: Encoded, length: int) -> int:
-        inputs = self.inputs(encoded, length, np.arange(len(encoded))[:COUNTED_EXAMPLES])
+    def _flops(self, encoded: Encoded) -> int:
+        inputs = self.inputs(encoded, np.arange(len(encoded))[:COUNTED_EXAMPLES])
         return forward_flops(self.model, training=False, **inputs)
 
     def _aggregate(self, length, sample, examples, measured, lengths: TestLengths) -> dict:

@@ -286,7 +286,7 @@ def _check_positions(run: TrainingRun, config) -> None:
 def _check_coupled(run: TrainingRun) -> None:
     task, format = run.make_task(), get_format(run.format)
     few = task.sample(run.train_length, 1, run.seed, "train")
-    if format.encode(few, task, Vocabulary(task), run.bos).position_ids is None:
+    if format.coupled_ids(few, task, format.token_length(task, run.train_length), run.bos) is None:
         raise HarnessError(
             f"The position ids scheme 'supplied' needs ids with every batch; task {task.name!r} gives none in the "
             f"{format.name} format."

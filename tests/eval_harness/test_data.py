@@ -186,13 +186,20 @@ def test_coupled_ids_begin_anywhere_in_their_range_and_the_same_in_every_cut():
     starts, ends = set(), set()
     for step in range(40):
         sample = whole._rows(int(whole.lengths[step]), int(whole.starts[step]), 12)
-        ids = get_format("autoregressive").encode(sample, task, Vocabulary(task)).position_ids
-        offsets = whole[step]["position_ids"].numpy() - ids
+        moved = whole[step]["position_ids"].numpy()
+        offsets = moved - get_format("autoregressive").coupled_ids(sample, task, moved.shape[1])
         assert (offsets == offsets[:, :1]).all()
         starts |= set(offsets[:, 0].tolist())
-        ends |= set(whole[step]["position_ids"].amax(dim=1).tolist())
+        ends |= set(moved.max(axis=1).tolist())
         parts = [halves[2 * step + part]["position_ids"][:, 0].tolist() for part in range(2)]
         assert [*parts[0], *parts[1]] == offsets[:, 0].tolist()
     assert min(starts) == 0
     assert max(ends) == 59
     assert len(starts) > 40
+
+
+def test_ids_are_coupled_only_for_models_that_read_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(get_task("coupled_addition")), "coupled_ids", lambda self, sample: asked.append(sample))
+    TrainingBatches(parity(task="coupled_addition", train_length=4))[0]
+    assert asked == []

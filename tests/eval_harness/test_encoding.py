@@ -308,10 +308,11 @@ def test_coupled_ids_stand_at_the_tokens_that_they_are_for(bos):
     task = Coupled()
     sample = Sample.concatenate([task.sample(length, 1, seed=0) for length in (2, 3)])
     first = [0] * bos
-    ids = {
-        name: get_format(name).encode(sample, task, Vocabulary(task), bos=bos).position_ids
-        for name in ("autoregressive", "parallel", "sequence_to_sequence")
-    }
+    ids = {}
+    for format in map(get_format, ("autoregressive", "parallel", "sequence_to_sequence")):
+        encoded = format.encode(sample, task, Vocabulary(task), bos=bos)
+        assert encoded.position_ids is None
+        ids[format.name] = format.coupled_ids(sample, task, encoded.input_ids.shape[1], bos=bos)
     assert ids["autoregressive"].tolist() == [
         [*first, 1, 2, 0, 1, 2, 1, 2, 1, 2, 0, 0][: 11 + bos],
         [*first, 1, 2, 3, 0, 1, 2, 3, 1, 2, 3, 0],

@@ -320,11 +320,8 @@ def test_coupled_ids_reach_the_model_under_teacher_forcing_and_in_decoding(tmp_p
     task = get_task(run.task)
     outcomes = score(model, run.task, lengths=(2, 4), examples=24)
     for length in (2, 4):
-        ids = (
-            get_format("autoregressive")
-            .encode(task.sample(length, 24, TEST_SEED, "test"), task, Vocabulary(task))
-            .position_ids
-        )
+        format, sample = get_format("autoregressive"), task.sample(length, 24, TEST_SEED, "test")
+        ids = format.coupled_ids(sample, task, format.token_length(task, length))
         expected = decode_row_by_row(model.eval(), task, length, 24, torch.tensor(ids))
         found = [row for row in outcomes.examples if row["length"] == length]
         assert [{name: row[name] for name in expected[0]} for row in found] == expected
