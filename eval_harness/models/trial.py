@@ -3,7 +3,8 @@
 T tokens
 """
 
-from contextlib import redirect_stdout
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +34,10 @@ class Trial:
     cached: bool
 
 
-@torch.inference_mode()
 def try_out(model: Any, sizes: dict[str, int], decodes: bool) -> Trial:
-    """Tries a model on one random sequence.
+    """Tries a model on one random sequence, on the CPU wherever the model stands.
+
+    There a position beyond a table is an error that can be told; an accelerator could not be used after it.
 
     Args:
         model: the model, in evaluation.
@@ -45,21 +47,36 @@ def try_out(model: Any, sizes: dict[str, int], decodes: bool) -> Trial:
     Raises:
         HarnessError: the model cannot take so many tokens.
     """
-    inputs = {name: random_sequence(model, size) for name, size in sizes.items()}
+    with _on_the_cpu(model), torch.inference_mode():
+        inputs = {name: random_sequence(model, size) for name, size in sizes.items()}
+        logits = _first_logits(model, inputs)
+        if not decodes:
+            return Trial(prefix_stable=False, cached=False)
+        last = list(sizes)[-1]
+        whole = inputs[last]
+        stable = True
+        for size in {min(PROMPT, sizes[last]), (sizes[last] + 1) // 2, max(1, sizes[last] - 1)}:
+            shorter = model(**inputs | {last: whole[:, :size]}, **uncached(model)).logits
+            stable &= _alike(shorter, logits[:, :size])
+        return Trial(prefix_stable=stable, cached=_cache_agrees(model, inputs | {last: whole[:, :PROMPT]}))
+
+
+@contextmanager
+def _on_the_cpu(model: Any) -> Generator[None]:
+    device = model.device
+    model.to("cpu")
     try:
-        logits = model(**inputs, **uncached(model)).logits
+        yield
+    finally:
+        model.to(device)
+
+
+def _first_logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    try:
+        return model(**inputs, **uncached(model)).logits
     except (IndexError, RuntimeError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0]
-        raise HarnessError(f"{type(model).__name__} cannot process {max(sizes.values())} tokens: {cause}") from error
-    if not decodes:
-        return Trial(prefix_stable=False, cached=False)
-    last = list(sizes)[-1]
-    whole = inputs[last]
-    stable = True
-    for size in {min(PROMPT, sizes[last]), (sizes[last] + 1) // 2, max(1, sizes[last] - 1)}:
-        shorter = model(**inputs | {last: whole[:, :size]}, **uncached(model)).logits
-        stable &= _alike(shorter, logits[:, :size])
-    return Trial(prefix_stable=stable, cached=_cache_agrees(model, inputs | {last: whole[:, :PROMPT]}))
+        tokens, cause = max(each.shape[1] for each in inputs.values()), str(error).strip().splitlines()[0]
+        raise HarnessError(f"{type(model).__name__} cannot process {tokens} tokens: {cause}") from error
 
 
 def sees_ahead(model: PreTrainedModel, tokens: int) -> bool:

@@ -5,7 +5,7 @@ import torch
 
 from eval_harness.errors import HarnessError
 from eval_harness.models import build_model, size_model
-from eval_harness.models.trial import sees_ahead, try_out
+from eval_harness.models.trial import Trial, sees_ahead, try_out
 
 
 def model(name, head="token", **config):
@@ -41,6 +41,32 @@ def test_a_cache_that_does_not_fit_is_found():
 def test_a_sequence_longer_than_the_table_is_refused():
     with pytest.raises(HarnessError, match=r"^GPT2LMHeadModel cannot process 300 tokens: index out of range in self$"):
         try_out(model("gpt2").eval(), {"input_ids": 300}, decodes=False)
+
+
+class OnAccelerator:
+    """A model that stands elsewhere than on the CPU, where it must not be tried."""
+
+    def __init__(self, model):
+        self.model, self.device = model, torch.device("cuda")
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def __call__(self, **inputs):
+        assert self.device.type == "cpu"
+        return self.model(**inputs)
+
+    def to(self, device):
+        self.device = torch.device(device)
+
+
+def test_a_model_is_tried_on_the_cpu_and_goes_back_where_it_was():
+    tried = OnAccelerator(model("gpt2").eval())
+    assert try_out(tried, {"input_ids": 150}, decodes=True) == Trial(prefix_stable=True, cached=True)
+    assert tried.device.type == "cuda"
+    with pytest.raises(HarnessError, match=r"cannot process 300 tokens: index out of range in self$"):
+        try_out(tried, {"input_ids": 300}, decodes=False)
+    assert tried.device.type == "cuda"
 
 
 @pytest.mark.parametrize(
