@@ -49,11 +49,18 @@ def _digest(folder: Path) -> str:
 @cache
 def _commit(source: str) -> str:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         # In the cache, each commit has a folder of its own.
         return Path(hf_hub_download(source, "config.json")).parent.name
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except RepositoryNotFoundError as error:
+        raise HarnessError(f"There is no {source!r}: no folder, and no model on the Hub that you may read.") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, EntryNotFoundError, OSError) as error:
         cause = str(error).strip().splitlines()[0]
-        raise HarnessError(f"There is no checkpoint {source!r}, neither a folder nor on the Hub: {cause}") from error
+        raise HarnessError(f"There is no folder {source!r}, and the Hub has not given it: {cause}") from error

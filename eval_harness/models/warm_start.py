@@ -29,9 +29,9 @@ def describe_checkpoint(
         given: configuration fields that the user gives.
 
     Raises:
-        HarnessError: the checkpoint cannot be read, has another state than `revision`, or has no such head.
+        HarnessError: the checkpoint cannot be read, its folder has changed since `revision`, or it has no such head.
     """
-    if (found := revision_of(source)) != revision:
+    if on_the_hub(revision) is None and (found := revision_of(source)) != revision:
         raise HarnessError(f"The checkpoint {source} has changed: it is {found}, not {revision}.")
     try:
         config = AutoConfig.from_pretrained(source, revision=on_the_hub(revision))

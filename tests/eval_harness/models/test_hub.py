@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import HfApi
 
 from eval_harness import cli
-from eval_harness.models import describe_model
+from eval_harness.models import checkpoints, describe_model
 from eval_harness.training import first_model, size_for
 from tests import hub_fixtures
 from tests.tiny_runs import tiny, weights
@@ -38,6 +38,8 @@ def test_training_begins_with_the_weights_of_the_commit(api, hub_id, trained_onc
     run = tiny(hub_id, task="reverse")
     assert run.revision == api.model_info(hub_id).sha
     api.upload_file(repo_id=hub_id, path_in_repo="model.safetensors", path_or_fileobj=b"other weights")
+    checkpoints._commit.cache_clear()  # as in another process
+    assert tiny(hub_id, task="reverse").revision != run.revision
     model, same_vocabulary = first_model(run, size_for(run))
     assert same_vocabulary
     assert weights(trained_once).keys() == model.state_dict().keys()
@@ -75,4 +77,5 @@ def assert_one_line(capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
-    assert "tester/nothing" in printed.err
+    assert "'tester/nothing'" in printed.err
+    assert "404" not in printed.err
