@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval_harness.errors import HarnessError
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.symbols import Numbered
+from eval_harness.tasks.task import Answer, register_task, within
 
 
 @register_task
 @dataclass(frozen=True, kw_only=True)
-class BucketSort(Task):
+class BucketSort(Numbered):
     """Sort the symbols.
 
     Long sorted strings look alike: most symbols can be guessed from their place, so read token accuracy beside the
@@ -29,16 +29,6 @@ class BucketSort(Task):
     length_meaning = "symbols in the input"
     examples = (("4 2 0 4 1 2", "0 1 2 2 4 4"),)
     symbols: int = 5
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.symbols < 2:
-            raise HarnessError(f"Task {self.name!r} cannot have {self.symbols} symbols; give at least 2.")
-
-    @property
-    def input_alphabet(self) -> tuple[str, ...]:
-        """The numbers from 0, in order."""
-        return tuple(str(symbol) for symbol in range(self.symbols))
 
     @property
     def output_alphabet(self) -> tuple[str, ...]:

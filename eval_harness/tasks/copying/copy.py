@@ -1,20 +1,13 @@
 """Copy: the input again, once or twice, forwards or backwards."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
 
-from eval_harness.errors import HarnessError
 from eval_harness.tasks.sources import KAZEMNEJAD
+from eval_harness.tasks.symbols import Numbered
 from eval_harness.tasks.task import Answer, Task, register_task, within
-
-
-@cache
-def numerals(count: int) -> tuple[str, ...]:
-    """The numbers from 0, as symbols."""
-    return tuple(str(number) for number in range(count))
 
 
 class Passes(Task):
@@ -57,7 +50,7 @@ class Passes(Task):
 
 @register_task
 @dataclass(frozen=True, kw_only=True)
-class Copy(Passes):
+class Copy(Numbered, Passes):
     """Write the symbols again.
 
     The source's `cmc`.
@@ -75,16 +68,6 @@ class Copy(Passes):
     length_meaning = "symbols in the input"
     examples = (("31 4 15 9 26", "31 4 15 9 26"),)
     symbols: int = 100
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.symbols < 2:
-            raise HarnessError(f"Task {self.name!r} cannot have {self.symbols} symbols; give at least 2.")
-
-    @property
-    def input_alphabet(self) -> tuple[str, ...]:
-        """The numbers from 0."""
-        return numerals(self.symbols)
 
 
 @register_task

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval_harness.errors import HarnessError
-from eval_harness.tasks.copying.copy import Copy, numerals
+from eval_harness.tasks.copying.copy import Copy
 from eval_harness.tasks.drawing import draw_distinct
 from eval_harness.tasks.sources import KAZEMNEJAD
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.symbols import Numbered, numerals
+from eval_harness.tasks.task import Answer, register_task, within
 
 
 FORMATS = ("autoregressive", "sequence_to_sequence")
@@ -64,7 +64,7 @@ class CopyRepeatedTwice(CopyRepeated):
 
 @register_task
 @dataclass(frozen=True, kw_only=True)
-class ReplaceRepeated(Task):
+class ReplaceRepeated(Numbered):
     """Replace one symbol by another in a string of that one alone.
 
     The source's `rdc`, which says "Replace 31 with 4 in 31 31 31": a count.
@@ -84,11 +84,6 @@ class ReplaceRepeated(Task):
     length_meaning = "times that the symbol is repeated"
     examples = (("31 4 : 31 31 31", "4 4 4"),)
     symbols: int = 78
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.symbols < 2:
-            raise HarnessError(f"Task {self.name!r} cannot have {self.symbols} symbols; give at least 2.")
 
     @property
     def input_alphabet(self) -> tuple[str, ...]:

@@ -1,38 +1,11 @@
 """Unique copy and repeat copy: the same task where every symbol tells its place, and where none does."""
 
 from dataclasses import dataclass
-from math import perm
-
-import numpy as np
 
 from eval_harness.tasks.copying.copy import Copy, Passes
-from eval_harness.tasks.drawing import draw_distinct
 from eval_harness.tasks.sources import HUANG
-from eval_harness.tasks.task import Task, register_task
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distinct(Task):
-    """Base of the tasks whose inputs are different symbols.
-
-    Attributes:
-        symbols: how many different symbols there are: the longest input.
-    """
-
-    symbols: int = 150
-
-    @property
-    def max_length(self) -> int:  # ty: ignore[incompatible-property-override]  (a constant elsewhere)
-        """As many symbols as there are."""
-        return self.symbols
-
-    def distinct_inputs(self, length: int) -> int:
-        """Every choice of different symbols, in every order."""
-        return perm(self.symbols, length)
-
-    def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Different symbols [count, length], all choices and orders equally likely."""
-        return draw_distinct(self.symbols, length, count, rng)
+from eval_harness.tasks.symbols import Distinct
+from eval_harness.tasks.task import register_task
 
 
 @register_task

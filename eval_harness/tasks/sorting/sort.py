@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from eval_harness.tasks.context_sensitive.bucket_sort import BucketSort
-from eval_harness.tasks.copying.unique_copy import Distinct
 from eval_harness.tasks.sources import HUANG, KAZEMNEJAD
+from eval_harness.tasks.symbols import Distinct
 from eval_harness.tasks.task import register_task
 
 
