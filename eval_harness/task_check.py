@@ -22,7 +22,7 @@ from eval_harness.protocol import is_enumerable
 from eval_harness.tasks import Sample, Task, get_task, list_tasks
 from eval_harness.tasks.corpus import Corpus
 from eval_harness.tasks.plugins import describe
-from eval_harness.tasks.task import BLOCK, within
+from eval_harness.tasks.task import within
 
 
 PASSED, WARNED, FAILED = "passed", "warned", "failed"
@@ -32,7 +32,7 @@ DECIDING = 20  # with training lengths up to 40, those from here on decide wheth
 DRAWN_EACH = 20  # draws for each symbol, so that one that never comes is no accident
 SEEN_AT_MOST = 0.1  # share of test inputs that may come in training at such a length
 BLIND_AT_MOST = 0.9  # what a model has to beat may not be higher
-SPEEDS = {40: 0.005, 500: 0.3}  # seconds of CPU time for a block of examples, by length
+SPEEDS = {40: 50_000, 500: 800}  # examples that a second of CPU time should draw at least, by length
 
 LISTED = "the answers of a corpus are listed, not computed"
 
@@ -214,9 +214,10 @@ def _reproduced(task: Task, elsewhere: dict[str, str]) -> Verdict:
     if elsewhere.get(task.key()) != _digest(task):
         return FAILED, "a fresh process draws other data: only `rng` may be drawn from, and no set or hash() relied on"
     for length in tried_lengths(task):
-        whole = task.sample(length, 2 * BLOCK, seed=1)
-        part = task.sample(length, 100, seed=1, start=BLOCK - 50)
-        if not all(_same(array, getattr(whole[BLOCK - 50 : BLOCK + 50], name)) for name, array in vars(part).items()):
+        size = task.block_size(length)
+        whole = task.sample(length, 2 * size, seed=1)
+        part = task.sample(length, 100, seed=1, start=size - 50)
+        if not all(_same(array, getattr(whole[size - 50 : size + 50], name)) for name, array in vars(part).items()):
             return FAILED, f"rows of length {length} depend on how the stream is cut: draw() keeps something"
     return PASSED, "in a fresh process and in any part of a stream"
 
@@ -289,15 +290,16 @@ def _balance(task: Task) -> Verdict:
 
 
 def _speed(task: Task) -> Verdict:
-    """How long a block of examples takes."""
+    """How many examples are drawn in a second."""
     said, slow = [], False
-    for wanted, limit in SPEEDS.items():
+    for wanted, least in SPEEDS.items():
         length = max((n for n in range(1, wanted + 1) if task.valid_length(n)), default=None)
         if length is None:
             continue
-        taken = min(_seconds(task, length, seed) for seed in range(3))
-        slow |= taken > limit
-        said.append(f"{BLOCK / taken:,.0f} examples/s at {length}")
+        size = task.block_size(length)
+        rate = size / min(_seconds(task, length, size, seed) for seed in range(3))
+        slow |= rate < least
+        said.append(f"{rate:,.0f} examples/s at {length}")
     return (WARNED if slow else PASSED), ", ".join(said)
 
 
@@ -336,9 +338,9 @@ def _same(first: np.ndarray | None, second: np.ndarray | None) -> bool:
     return np.array_equal(first, second)
 
 
-def _seconds(task: Task, length: int, seed: int) -> float:
+def _seconds(task: Task, length: int, count: int, seed: int) -> float:
     begun = time.process_time()
-    task.sample(length, BLOCK, seed)
+    task.sample(length, count, seed)
     return time.process_time() - begun
 
 

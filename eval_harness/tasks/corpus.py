@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks.task import BLOCK, Sample, Task, derive_rng
+from eval_harness.tasks.task import Sample, Task, derive_rng
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class Corpus(Task):
         return len(self.rows("test", length))
 
     def block(self, split: str, length: int, seed: int, index: int) -> Sample:
-        """Takes 256 rows of the walk, or those that are left of it."""
-        rows = self.rows(split, length)
-        steps = np.arange(BLOCK * index, BLOCK * (index + 1))
+        """Takes the next rows of the walk, or those that are left of it."""
+        rows, size = self.rows(split, length), self.block_size(length)
+        steps = np.arange(size * index, size * (index + 1))
         if split not in ("train", "tune"):
             steps = steps[steps < len(rows)]
         elif not len(rows):

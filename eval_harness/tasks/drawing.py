@@ -3,6 +3,13 @@
 import numpy as np
 
 
+def draw_bits(length: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws fair bits [count, length], 64 from every number that the generator makes."""
+    words = rng.bit_generator.random_raw(-(-count * length // 64)).astype("<u8", copy=False)
+    bits = np.unpackbits(words.view(np.uint8), count=count * length)
+    return bits.reshape(count, length).astype(np.int64)
+
+
 def draw_distinct(symbols: int, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draws `length` different ones of `symbols` symbols in each of `count` rows, all orders equally likely."""
     decks = np.tile(np.arange(symbols, dtype=np.int32), (count, 1))  # [count, symbols]

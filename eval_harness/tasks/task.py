@@ -13,13 +13,16 @@ from math import inf
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.tasks.plugins import import_own_file, load_plugins
 
 
 SPLITS = ("train", "tune", "test", "baseline")
-BLOCK = 256  # examples drawn together; a part of what defines the data, so it never changes
+# How many symbols are drawn together, and at least and at most how many examples: many short ones share what a block
+# costs whatever its size, few long ones fit in the memory. A part of what defines the data, so it never changes.
+BLOCK_SYMBOLS, BLOCK, LARGEST_BLOCK = 2**17, 256, 2048
 SKILLS = (
     *("look-up", "copying", "counting", "sorting", "stack", "state tracking", "arithmetic", "composition"),
     *("translation", "language modelling"),
@@ -244,38 +247,79 @@ class Task(ABC):
             raise unknown("split", split, SPLITS)
         if count < 0 or start < 0:
             raise HarnessError(f"A sample cannot have {count} rows from row {start} on; both must be 0 or more.")
-        stop = start + count
+        length, seed, stop, size = operator.index(length), operator.index(seed), start + count, self.block_size(length)
+        if count == size and start % size == 0:  # so nobody else has its arrays
+            return self.block(split, length, seed, start // size)
         pieces = []
-        for index in range(start // BLOCK, max(stop - 1, start) // BLOCK + 1):
-            block = (split, operator.index(length), operator.index(seed), index)
-            first, last = max(start - index * BLOCK, 0), min(stop - index * BLOCK, BLOCK)
+        for index in range(start // size, max(stop - 1, start) // size + 1):
+            first, last = max(start - index * size, 0), min(stop - index * size, size)
             # A block that is read whole is read once: keeping it would only fill the memory at great lengths.
-            make = _make_block if last - first == BLOCK else _recent_block
-            pieces.append(make(self, self.version, block)[first:last])
+            whole = last - first == size
+            block = (split, length, seed, index)
+            pieces.append(self.block(*block) if whole else _recent_block(self, self.version, block)[first:last])
         return Sample.concatenate(pieces)
 
+    def block_size(self, length: int) -> int:
+        """How many examples of this length are made together: a power of two."""
+        fitting = BLOCK_SYMBOLS // max(int(self.input_length(length)), 1)
+        return 1 << min(max(fitting, BLOCK), LARGEST_BLOCK).bit_length() - 1
+
     def block(self, split: str, length: int, seed: int, index: int) -> Sample:
-        """Makes rows `BLOCK * index` to `BLOCK * (index + 1) - 1` of a stream, drawn and answered."""
+        """Makes the rows of a stream from `index * block_size(length)` on, drawn and answered, in new arrays."""
+        size = self.block_size(length)
         rng = derive_rng(self.key(), self.version, split, length, seed, index)
-        drawn = self.draw(length, BLOCK, rng)
-        inputs, input_lengths = drawn if isinstance(drawn, tuple) else (drawn, np.full(BLOCK, drawn.shape[1]))
+        drawn = self.draw(length, size, rng)
+        inputs, input_lengths = drawn if isinstance(drawn, tuple) else (drawn, np.full(size, drawn.shape[1]))
         targets, target_lengths, scored, positions = self.answer(inputs, input_lengths)
         if scored is None:
             scored = within(target_lengths, targets.shape[1])
-        return Sample(inputs, targets, input_lengths, target_lengths, scored, positions, np.full(BLOCK, length))
+        lengths = np.full(size, length)
+        return Sample(*_unshared(inputs, targets, input_lengths, target_lengths, scored, positions, lengths))
+
+
+def _unshared(*arrays: np.ndarray | None) -> list[Any]:
+    """Copies of those arrays that are views or come twice, so that each is written to alone; the others themselves."""
+    seen, unshared = set(), []
+    for array in arrays:
+        unshared.append(array if array is None or (array.base is None and id(array) not in seen) else array.copy())
+        seen.add(id(array))
+    return unshared
+
+
+class _Digest(ISeedSequence):
+    """A seed of 256 random bits: NumPy's own kind would mix them again, which takes longer than many a draw."""
+
+    def __init__(self, digest: bytes):
+        self.digest = digest
+
+    def generate_state(self, n_words: int, dtype=np.uint32) -> np.ndarray:
+        """The bits, all of which `PCG64` takes."""
+        return np.frombuffer(self.digest, dtype="<u8").astype(dtype, copy=False)
 
 
 def derive_rng(*parts: str | float) -> np.random.Generator:
     """A generator that is a function of its parts alone: no process's hash seed or global state matters."""
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest, "big"))
+    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=32).digest()
+    seed: Any = _Digest(digest)  # NumPy's types do not know that any such seed may be given
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def is_full(lengths: np.ndarray, width: int) -> bool:
+    """Whether no row's length [count] is below the width: the usual case, worth a shorter way."""
+    return not len(lengths) or bool(lengths[lengths.argmin()] >= width)
 
 
 def within(lengths: np.ndarray, width: int) -> np.ndarray:
     """The mask [count, width] of the columns before each row's length [count]."""
-    if lengths.min(initial=width) >= width:  # the usual case, at a fraction of the time
+    if is_full(lengths, width):
         return np.ones((len(lengths), width), dtype=bool)
     return np.arange(width) < lengths[:, None]
+
+
+def fill_behind(rows: np.ndarray, lengths: np.ndarray, filler: int = 0) -> np.ndarray:
+    """Rows [count, L] with a filler behind each one's length [count]; the same array where there is nothing behind."""
+    width = rows.shape[1]
+    return rows if is_full(lengths, width) else np.where(within(lengths, width), rows, filler)
 
 
 def _spell(alphabet: tuple[str, ...], symbols: np.ndarray, lengths: np.ndarray) -> list[str]:
@@ -283,17 +327,15 @@ def _spell(alphabet: tuple[str, ...], symbols: np.ndarray, lengths: np.ndarray) 
     return [" ".join(words[row[:length]]) for row, length in zip(symbols, lengths, strict=True)]
 
 
-def _make_block(task: Task, version: int, block: tuple[str, int, int, int]) -> Sample:
+# Training reads a block in a few batches, and goes through its lengths in turn: one entry for each of those lengths.
+@lru_cache(maxsize=64)
+def _recent_block(task: Task, version: int, block: tuple[str, int, int, int]) -> Sample:
     """Makes a block (split, length, seed, index) of a task, read-only."""
     sample = task.block(*block)
     for array in vars(sample).values():
         if array is not None:
             array.setflags(write=False)
     return sample
-
-
-# Training reads a block in a few batches, and goes through its lengths in turn: one entry for each of those lengths.
-_recent_block = lru_cache(maxsize=64)(_make_block)
 
 
 def _is_whole(value: object) -> bool:

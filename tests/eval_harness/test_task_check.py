@@ -94,7 +94,7 @@ DOUBTS = {
         "100% at 20, 100% at 40",
     ),
     "one answer": (LAST, LAST + " * 0", "balance", "commonest answer 100%, input-blind 100%"),
-    "slow": (DRAW, f"{DRAW} + 0 * sum(range(1_000_000))", "speed", "examples/s at 40"),
+    "slow": (DRAW, f"{DRAW} + 0 * sum(range(5_000_000))", "speed", "examples/s at 40"),
 }
 
 

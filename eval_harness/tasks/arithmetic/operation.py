@@ -13,7 +13,7 @@ import numpy as np
 
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.tasks.numbers import significant_digits
-from eval_harness.tasks.task import Answer, Sample, Task, within
+from eval_harness.tasks.task import Answer, Sample, Task, fill_behind, within
 
 
 ORDERS = ("plain", "reversed", "reversed_answer")
@@ -204,7 +204,7 @@ class Operation(Task):
         """Draws uniform numbers of so many digits [count]; [count, columns]."""
         numbers = rng.integers(self.base, size=(len(digits), columns))
         numbers[np.arange(len(digits)), digits - 1] = rng.integers(digits > 1, self.base)  # no leading zeros
-        return np.where(within(digits, columns), numbers, 0)
+        return fill_behind(numbers, digits)
 
     def _write(
         self, numbers: np.ndarray, widths: np.ndarray, ones_hints: np.ndarray, backwards: bool
@@ -235,7 +235,7 @@ class Operation(Task):
         index = _places(widths, columns, self.order == "reversed")  # a digit's place is where it is written, and back
         source = starts[:, None] + self._symbols_per_digit * (index + 1) - 1
         digits = np.take_along_axis(inputs, np.minimum(source, inputs.shape[1] - 1), axis=1)
-        return np.where(within(widths, columns), digits, 0)
+        return fill_behind(digits, widths)
 
 
 def pairs_by_longer(length: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eval_harness.tasks.task import within
+from eval_harness.tasks.task import fill_behind
 
 
 COUNTED = 60  # the length up to which expressions are counted
@@ -43,8 +43,8 @@ def evaluate(symbols: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     One pass over the columns with a stack for every row: a level of brackets holds its value so far and the operator
     that awaits its second operand. A new level begins as "0 +".
     """
-    count, width = symbols.shape
-    symbols = np.where(within(lengths, width), symbols, -1)
+    count = len(symbols)
+    symbols = fill_behind(symbols, lengths, -1)
     opens, closes = symbols == OPEN, symbols == CLOSE
     signs = _unary_minus(symbols)
     numbers = np.where(np.pad(signs, ((0, 0), (1, 0)))[:, :-1], -symbols, symbols)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.drawing import draw_bits
+from eval_harness.tasks.task import Answer, Task, fill_behind, register_task, within
 
 
 POP, PUSH_0 = 2, 3
@@ -40,8 +41,8 @@ class StackManipulation(Task):
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
         """A uniform number of bits, then equally likely bits and commands; [count, length]."""
         bits = rng.integers(1, max(length, 2), size=count)
-        symbols, commands = rng.integers(2, size=(count, length)), rng.integers(POP, PUSH_0 + 2, size=(count, length))
-        return np.where(within(bits, length), symbols, commands)
+        commands = rng.integers(POP, PUSH_0 + 2, size=(count, length))
+        return np.where(within(bits, length), draw_bits(length, count, rng), commands)
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Goes through the columns with a stack for every row; a bit at the beginning is pushed."""
@@ -56,4 +57,4 @@ class StackManipulation(Task):
             stacks[rows, heights] = bits[:, column]  # a pop writes above the top, where it is not seen
             heights = np.maximum(heights + pushes[:, column] - pops[:, column], 0)
         from_top = np.maximum(heights[:, None] - 1 - np.arange(width), 0)
-        return Answer(np.where(within(heights, width), np.take_along_axis(stacks, from_top, axis=1), 0), heights)
+        return Answer(fill_behind(np.take_along_axis(stacks, from_top, axis=1), heights), heights)

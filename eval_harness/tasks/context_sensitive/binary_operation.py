@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.numbers import significant_digits
-from eval_harness.tasks.task import Answer, Task, within
+from eval_harness.tasks.task import Answer, Task, fill_behind
 
 
 OPERATOR = 2
@@ -50,7 +51,7 @@ class BinaryOperation(Task):
         inputs = np.empty((count, length), dtype=np.int64)
         rows = np.arange(count)
         while len(rows):  # rows with an operand of zero are drawn again, their operator stays
-            inputs[rows] = rng.integers(2, size=(len(rows), length))
+            inputs[rows] = draw_bits(length, len(rows), rng)
             inputs[rows, place[rows]] = OPERATOR
             first, second = _operands(inputs[rows])
             rows = rows[~(first.any(axis=1) & second.any(axis=1))]
@@ -58,8 +59,8 @@ class BinaryOperation(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Reads the operands; the result has no zeros behind its last 1."""
-        width = inputs.shape[1]
-        result = self.compute(*_operands(np.where(within(input_lengths, width), inputs, 0)))[:, : width - 1]
+        operands = _operands(fill_behind(inputs, input_lengths))
+        result = self.compute(*operands)[:, : inputs.shape[1] - 1]
         return Answer(result, significant_digits(result))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval_harness.tasks.symbols import Numbered
-from eval_harness.tasks.task import Answer, register_task, within
+from eval_harness.tasks.task import Answer, fill_behind, register_task
 
 
 @register_task
@@ -45,6 +45,5 @@ class BucketSort(Numbered):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Sorts every row, its padding kept behind."""
-        real = within(input_lengths, inputs.shape[1])
-        ordered = np.sort(np.where(real, inputs, self.symbols), axis=1)
-        return Answer(np.where(real, ordered, 0), input_lengths)
+        ordered = np.sort(fill_behind(inputs, input_lengths, self.symbols), axis=1)
+        return Answer(fill_behind(ordered, input_lengths), input_lengths)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.numbers import floor_sqrt
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.task import Answer, Task, fill_behind, register_task
 
 
 @register_task
@@ -42,15 +43,15 @@ class ComputeSqrt(Task):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
         """Uniform numbers above zero; [count, length]."""
-        inputs = rng.integers(2, size=(count, length))
+        inputs = draw_bits(length, count, rng)
         while (zeros := ~inputs.any(axis=1)).any():
-            inputs[zeros] = rng.integers(2, size=(zeros.sum(), length))
+            inputs[zeros] = draw_bits(length, int(zeros.sum()), rng)
         return inputs
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Turns numbers to have the least significant bit first, takes the roots, and turns them back."""
         root_lengths = (input_lengths + 1) // 2
-        roots = floor_sqrt(self._turned(np.where(within(input_lengths, inputs.shape[1]), inputs, 0), input_lengths))
+        roots = floor_sqrt(self._turned(fill_behind(inputs, input_lengths), input_lengths))
         return Answer(self._turned(roots, root_lengths), root_lengths)
 
     def _turned(self, bits: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task
 
 
@@ -43,7 +44,7 @@ class MissingDuplicate(Task):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
         """Fair bits, twice, and a uniform place of the missing one; [count, length]."""
-        inputs = np.tile(rng.integers(2, size=(count, length // 2)), 2)
+        inputs = np.tile(draw_bits(length // 2, count, rng), 2)
         inputs[np.arange(count), rng.integers(length, size=count)] = HOLE
         return inputs
 

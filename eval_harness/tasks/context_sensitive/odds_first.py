@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.drawing import draw_bits
+from eval_harness.tasks.task import Answer, Task, fill_behind, register_task
 
 
 @register_task
@@ -29,7 +30,7 @@ class OddsFirst(Task):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
         """Fair bits [count, length]."""
-        return rng.integers(2, size=(count, length))
+        return draw_bits(length, count, rng)
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Takes every second bit, twice."""
@@ -37,5 +38,5 @@ class OddsFirst(Task):
         places = np.arange(width)
         odds = (input_lengths[:, None] + 1) // 2  # [count, 1]
         source = np.where(places < odds, 2 * places, 2 * (places - odds) + 1)  # [count, L]
-        real = within(input_lengths, width)
-        return Answer(np.where(real, np.take_along_axis(inputs, np.where(real, source, 0), axis=1), 0), input_lengths)
+        ordered = np.take_along_axis(inputs, fill_behind(source, input_lengths), axis=1)
+        return Answer(fill_behind(ordered, input_lengths), input_lengths)

@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.sources import KAZEMNEJAD
 from eval_harness.tasks.symbols import Numbered
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.task import Answer, Task, is_full, register_task
 
 
 class Passes(Task):
@@ -32,20 +33,27 @@ class Passes(Task):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
         """Independent, equally likely symbols [count, length]."""
-        return rng.integers(len(self.input_alphabet), size=(count, length))
+        symbols = len(self.input_alphabet)
+        return draw_bits(length, count, rng) if symbols == 2 else rng.integers(symbols, size=(count, length))
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
-        """Reads every row pass by pass, each from its own end."""
-        lengths = input_lengths[:, None]  # [count, 1]
-        mark = len(self.separators)
-        width = self.output_length(inputs.shape[1])
-        which, place = np.divmod(np.arange(width), lengths + mark)  # [count, L_out]
-        backwards = np.array(self.backwards)[np.minimum(which, len(self.backwards) - 1)]
-        source = np.where(backwards, lengths - 1 - place, place)
-        targets = np.take_along_axis(inputs, np.clip(source, 0, inputs.shape[1] - 1), axis=1)
-        targets[place == lengths] = len(self.input_alphabet)  # the separator
-        target_lengths = (input_lengths + mark) * len(self.backwards) - mark
-        return Answer(np.where(within(target_lengths, width), targets, 0), target_lengths)
+        """Writes all rows of one length at a time."""
+        count, width = inputs.shape
+        target_lengths = np.full(count, self.output_length(width))
+        if is_full(input_lengths, width):
+            return Answer(self._write(inputs), target_lengths)
+        targets = np.zeros((count, self.output_length(width)), dtype=np.int64)
+        for length in set(input_lengths.tolist()):
+            rows = input_lengths == length
+            target_lengths[rows] = self.output_length(length)
+            targets[rows, : self.output_length(length)] = self._write(inputs[rows, :length])
+        return Answer(targets, target_lengths)
+
+    def _write(self, rows: np.ndarray) -> np.ndarray:
+        """Writes rows [count, L] pass by pass, with the separator between; [count, L_out]."""
+        separators = [np.full((len(rows), 1), len(self.input_alphabet)) for _ in self.separators]
+        first, *others = (rows[:, ::-1] if backwards else rows for backwards in self.backwards)
+        return np.concatenate([first, *(part for other in others for part in (*separators, other))], axis=1)
 
 
 @register_task

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks.task import Answer, Task, derive_rng, register_task, within
+from eval_harness.tasks.task import Answer, Task, derive_rng, fill_behind, register_task
 
 
 @register_task
@@ -20,7 +20,7 @@ class Lexicon(Task):
         words: how many words there are.
 
     Example:
-        s7 s0 s7 -> t750 t362 t750
+        s7 s0 s7 -> t577 t202 t577
     """
 
     name = "lexicon"
@@ -30,7 +30,7 @@ class Lexicon(Task):
         "https://arxiv.org/abs/1807.03819"
     )
     length_meaning = "words of the sentence"
-    examples = (("s7 s0 s7", "t750 t362 t750"),)
+    examples = (("s7 s0 s7", "t577 t202 t577"),)
     words: int = 1000
 
     def __post_init__(self):
@@ -58,8 +58,7 @@ class Lexicon(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Looks up every word."""
-        translations = self.dictionary()[inputs]
-        return Answer(np.where(within(input_lengths, inputs.shape[1]), translations, 0), input_lengths)
+        return Answer(fill_behind(self.dictionary()[inputs], input_lengths), input_lengths)
 
     def dictionary(self) -> np.ndarray:
         """The translation of each word [words], each other than those of all others."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task, within
+from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, fill_behind, register_task
 
 
 @register_task
@@ -35,5 +35,5 @@ class CycleNavigation(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Adds the steps modulo five."""
-        steps = np.where(within(input_lengths, inputs.shape[1]), inputs - 1, 0)  # [count, L]
+        steps = fill_behind(inputs - 1, input_lengths)  # [count, L]
         return Answer(steps.sum(axis=1, keepdims=True) % 5, np.ones_like(input_lengths))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task
 
 
@@ -30,9 +31,9 @@ class EvenPairs(Task):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
         """Fair bits [count, length]."""
-        return rng.integers(2, size=(count, length))
+        return draw_bits(length, count, rng)
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Every change flips the bit, so the changes are odd in number exactly where the ends differ."""
-        last = np.take_along_axis(inputs, input_lengths[:, None] - 1, axis=1)  # [count, 1]
-        return Answer(inputs[:, :1] ^ last, np.ones_like(input_lengths))
+        ends = inputs[:, 0] ^ inputs[np.arange(len(inputs)), input_lengths - 1]  # [count]
+        return Answer(ends[:, None], np.ones_like(input_lengths))

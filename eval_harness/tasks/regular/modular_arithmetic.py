@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task, within
+from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, fill_behind, register_task
 
 
 PLUS, MINUS, TIMES = 5, 6, 7
@@ -48,7 +48,7 @@ class ModularArithmetic(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Reads from left to right, keeping the sum so far and the product that is still open."""
-        symbols = np.where(within(input_lengths, inputs.shape[1]), inputs, 0)
+        symbols = fill_behind(inputs, input_lengths)
         total, product = np.zeros_like(input_lengths), symbols[:, 0]
         for column in range(1, inputs.shape[1] - 1, 2):
             operator, digit = symbols[:, column], symbols[:, column + 1]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task, within
+from eval_harness.tasks.drawing import draw_bits
+from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, fill_behind, register_task
 
 
 @register_task
@@ -31,9 +32,9 @@ class Parity(Task):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray:
         """Fair bits [count, length]."""
-        return rng.integers(2, size=(count, length))
+        return draw_bits(length, count, rng)
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Counts the ones modulo two."""
-        ones = np.where(within(input_lengths, inputs.shape[1]), inputs, 0).sum(axis=1)  # [count]
-        return Answer(ones[:, None] % 2, np.ones_like(ones))
+        bits = fill_behind(inputs, input_lengths)
+        return Answer(np.bitwise_xor.reduce(bits, axis=1, keepdims=True), np.ones_like(input_lengths))

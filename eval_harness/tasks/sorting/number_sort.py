@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval_harness.tasks.sources import KAZEMNEJAD
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.task import Answer, Task, fill_behind, register_task, within
 
 
 COMMA = 10
@@ -49,7 +49,7 @@ class NumberSort(Task):
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Reads the numbers, sorts them and writes them again."""
         numbers, counts = read_numbers(inputs, input_lengths)
-        numbers = np.sort(np.where(within(counts, numbers.shape[1]), numbers, MOST + 1), axis=1)
+        numbers = np.sort(fill_behind(numbers, counts, MOST + 1), axis=1)
         return Answer(*write_numbers(numbers, counts))
 
 

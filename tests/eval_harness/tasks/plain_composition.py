@@ -171,8 +171,8 @@ KEYS = [
     "simple_arithmetic:max_symbols=9",
 ]
 DIGESTS = {
-    "lego": (1, "f023eaaa44d5"),
-    "compositional_table_lookup": (1, "f3bb1eb72488"),
-    "listops": (1, "9bb4aff1bf56"),
-    "simple_arithmetic": (1, "6642a12cc5e3"),
+    "lego": (1, "ce1af459ad7c"),
+    "compositional_table_lookup": (1, "baaff152c4ee"),
+    "listops": (1, "a1f0fd93d2cc"),
+    "simple_arithmetic": (1, "7ac0cfc18474"),
 }

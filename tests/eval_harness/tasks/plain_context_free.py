@@ -100,8 +100,8 @@ GRAMMARS = {
 }
 SPACES = {"modular_arithmetic_brackets": every_expression, "solve_equation": every_equation}
 DIGESTS = {
-    "reverse": (1, "aaf4a118187a"),
-    "modular_arithmetic_brackets": (1, "23255889924e"),
-    "solve_equation": (1, "84677b2b4867"),
-    "stack_manipulation": (1, "cd080700ad0a"),
+    "reverse": (1, "c51933ada52b"),
+    "modular_arithmetic_brackets": (1, "04735bebd414"),
+    "solve_equation": (1, "ef060e2db765"),
+    "stack_manipulation": (1, "52aa78983ae3"),
 }

@@ -71,11 +71,11 @@ GRAMMARS = {
 }
 KEYS = ["bucket_sort:symbols=12", "bucket_sort:symbols=2", "compute_sqrt:most_significant_first=True"]
 DIGESTS = {
-    "duplicate": (1, "f65eae9c1f05"),
-    "missing_duplicate": (1, "00d4578c114e"),
-    "odds_first": (1, "61847c076a0a"),
-    "binary_addition": (1, "2eec6ceba1d7"),
-    "binary_multiplication": (1, "76e571c0f668"),
-    "compute_sqrt": (1, "80f7807c2311"),
-    "bucket_sort": (1, "e228e3e8aeb4"),
+    "duplicate": (1, "272a543cf683"),
+    "missing_duplicate": (1, "bb25a56dd8bf"),
+    "odds_first": (1, "39e8c88678e3"),
+    "binary_addition": (1, "2f0dc8281542"),
+    "binary_multiplication": (1, "9aff359c7cf1"),
+    "compute_sqrt": (1, "e8a6c8db954b"),
+    "bucket_sort": (1, "63fd108916fc"),
 }

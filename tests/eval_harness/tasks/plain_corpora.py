@@ -9,4 +9,4 @@ def lexicon(x, task):
 
 SOLVERS = {"lexicon": lexicon}
 KEYS = ["lexicon:words=2", "lexicon:words=30"]
-DIGESTS = {"lexicon": (1, "609ca59f65b7")}
+DIGESTS = {"lexicon": (1, "64d8e97f7054")}

@@ -89,7 +89,7 @@ KEYS = [
     "suffix_lookup:letters=3,key_letters=1,span=2",
 ]
 DIGESTS = {
-    "mqar": (1, "c248c8b5a6de"),
-    "prefix_lookup": (1, "0e67904eec86"),
-    "suffix_lookup": (1, "5ef1d0df9406"),
+    "mqar": (1, "b238a448e875"),
+    "prefix_lookup": (1, "5c03e6bd724a"),
+    "suffix_lookup": (1, "48358f45546e"),
 }

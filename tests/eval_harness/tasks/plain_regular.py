@@ -41,8 +41,8 @@ SOLVERS = {
 }
 GRAMMARS = {"modular_arithmetic": alternates}
 DIGESTS = {
-    "parity": (1, "edca1b02494d"),
-    "even_pairs": (1, "fe525844b41e"),
-    "cycle_navigation": (1, "3d36b8a5718f"),
-    "modular_arithmetic": (1, "95c294c7a5c0"),
+    "parity": (1, "9cfb5a47354f"),
+    "even_pairs": (1, "6baa578f6e01"),
+    "cycle_navigation": (1, "492dc382a7c4"),
+    "modular_arithmetic": (1, "cc15bd845c8b"),
 }

@@ -43,3 +43,16 @@ def test_one_symbol_alone_is_refused():
     for name in ("copy", "copy_repeated", "replace_repeated", "unique_copy"):
         with pytest.raises(HarnessError, match=f"'{name}' cannot have 1 symbols; give at least 2"):
             get_task(name, symbols=1)
+
+
+@pytest.mark.parametrize("name", ["reverse", "duplicate", "copy_twice", "copy_reversed_then_forward"])
+def test_rows_of_many_lengths_are_answered_as_each_alone(name):
+    task = get_task(name)
+    inputs, lengths = task.sample(9, 40, seed=0).inputs, 1 + np.arange(40) % 9
+    answer = task.answer(inputs, lengths)
+    for row, length in enumerate(lengths):
+        alone = task.answer(inputs[row : row + 1, :length], lengths[row : row + 1])
+        size = task.output_length(length)
+        assert answer.target_lengths[row] == alone.target_lengths[0] == size
+        np.testing.assert_array_equal(answer.targets[row, :size], alone.targets[0])
+        assert not answer.targets[row, size:].any()

@@ -2,18 +2,20 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eval_harness.errors import HarnessError
 from eval_harness.tasks import Answer, Sample, Task, get_task, list_tasks, register_task
 from eval_harness.tasks.counting.majority import Majority
+from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.memory.flip_flop import FlipFlop
 from eval_harness.tasks.regular.parity import Parity
-from eval_harness.tasks.task import BLOCK, derive_rng
+from eval_harness.tasks.task import derive_rng
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,22 @@ def assert_same(left, right):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 3 * BLOCK), st.integers(0, 2 * BLOCK), st.sampled_from(["majority", "flip_flop"]))
-def test_any_range_of_a_stream_is_cut_from_the_whole(start, count, name):
+@given(st.floats(0, 3), st.floats(0, 2), st.sampled_from([8, 200, 600]), st.sampled_from(["majority", "flip_flop"]))
+@example(1.0, 1.0, 8, "flip_flop")
+@example(1.0, 2.0, 200, "majority")
+def test_any_range_of_a_stream_is_cut_from_the_whole(first, share, length, name):
     task = get_task(name)
-    whole = task.sample(8, 5 * BLOCK, seed=3, split="train")
-    assert_same(task.sample(8, count, seed=3, split="train", start=start), whole[start : start + count])
+    size = task.block_size(length)
+    whole = task.sample(length, 5 * size, seed=3, split="train")
+    start, count = int(first * size), int(share * size)
+    assert_same(task.sample(length, count, seed=3, split="train", start=start), whole[start : start + count])
+
+
+def test_blocks_of_short_inputs_hold_more_examples():
+    sizes = [get_task("parity").block_size(length) for length in (1, 64, 65, 128, 129, 500, 10**6)]
+    assert sizes == [2048, 2048, 1024, 1024, 512, 256, 256]
+    assert get_task("flip_flop").sample(10, 2048, seed=0, split="train").inputs.shape == (2048, 10)
+    assert get_task("number_sort").block_size(13) == 2048  # of 64 symbols
 
 
 def test_every_part_of_a_streams_name_matters():
@@ -60,7 +73,7 @@ def test_every_part_of_a_streams_name_matters():
     others = [
         task.sample(30, 64, seed=1, split="test"),
         *(task.sample(30, 64, seed=0, split=split) for split in ("train", "tune", "baseline")),
-        task.sample(30, 64, seed=0, split="test", start=BLOCK),
+        task.sample(30, 64, seed=0, split="test", start=task.block_size(30)),
         task.sample(31, 64, seed=0, split="test")[:],
     ]
     for other in others:
@@ -79,16 +92,25 @@ def test_four_batches_of_a_block_draw_it_once(monkeypatch):
     monkeypatch.setattr(Echo, "draws", [])
     for batch in range(4):
         Echo().sample(6, 64, seed=11, start=64 * batch)
-    assert Echo.draws == [(6, BLOCK)]
+    assert Echo.draws == [(6, Echo().block_size(6))]
 
 
-def test_writing_into_a_sample_changes_no_later_one():
+@pytest.mark.parametrize("count", [64, 2048, 2100])
+def test_writing_into_a_sample_changes_no_later_one(count):
     task = get_task("parity")
-    before = task.sample(7, 64, seed=5)
+    before = task.sample(7, count, seed=5)
     kept = replace(before, **{name: np.copy(array) for name, array in vars(before).items() if array is not None})
     before.inputs[:] = 1
     before.targets[:] = 0
-    assert_same(task.sample(7, 64, seed=5), kept)
+    assert_same(task.sample(7, count, seed=5), kept)
+
+
+@pytest.mark.parametrize("task", [Echo(), get_task("odds_first"), get_task("flip_flop")])
+def test_the_arrays_of_a_sample_share_no_memory(task):
+    for count in (64, task.block_size(6), 2100):
+        arrays = [array for array in vars(task.sample(6, count, seed=0)).values() if array is not None]
+        assert all(array.flags.writeable for array in arrays)
+        assert not any(np.shares_memory(*pair) for pair in combinations(arrays, 2))
 
 
 def test_data_do_not_depend_on_the_process_and_tasks_import_nothing_heavy():
@@ -120,6 +142,24 @@ def test_derived_generators_are_a_function_of_their_parts_alone():
     assert derive_rng("a", 1).integers(1000, size=3).tolist() == derive_rng("a", 1).integers(1000, size=3).tolist()
     assert derive_rng("a", 1).integers(2**60) != derive_rng("a", 2).integers(2**60)
     assert derive_rng("a", 1).integers(2**60) != derive_rng("a1").integers(2**60)
+
+
+def test_generators_of_neighbouring_parts_are_independent():
+    bits = np.stack([draw_bits(64, 64, derive_rng("a", number)) for number in range(200)])  # [generators, rows, bits]
+    assert np.abs(bits.mean(axis=0) - 0.5).max() < 0.2  # over generators: five and a half standard errors
+    assert np.abs((bits[1:] == bits[:-1]).mean(axis=0) - 0.5).max() < 0.2
+
+
+@pytest.mark.parametrize(("length", "count"), [(1, 1), (7, 3), (64, 2), (13, 1000)])
+def test_bits_are_fair_at_every_place_and_of_neighbours_too(length, count):
+    bits = np.stack([draw_bits(length, count, derive_rng("bits", number)) for number in range(400)])
+    assert bits.shape == (400, count, length)
+    assert set(np.unique(bits)) == {0, 1}
+    assert np.abs(bits.mean(axis=0) - 0.5).max() < 0.15
+    flat = bits.reshape(400, -1)
+    for distance in (1, 2, 8, 63, 64):
+        if distance < flat.shape[1]:
+            assert np.abs((flat[:, distance:] == flat[:, :-distance]).mean(axis=0) - 0.5).max() < 0.15
 
 
 def test_slices_and_concatenations_pad_and_keep_every_column():
