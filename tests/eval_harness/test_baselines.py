@@ -117,7 +117,7 @@ def test_the_end_of_a_whole_answer_counts():
     best = most_frequent(rows(task.sample(5, 4096, seed=0, split="baseline")))
     assert whole == rows(sample).count(best) / 2048
     assert cut == rows(prefix).count(best) / 2048
-    assert whole > 0.2
+    assert whole > 0.15
 
 
 def test_input_symbols_are_repeated_as_answers():

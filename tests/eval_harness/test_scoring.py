@@ -245,11 +245,11 @@ def test_a_perfect_answerer_is_perfect_in_every_format_of_a_task(name, monkeypat
 
 @pytest.mark.parametrize(("task", "format"), [("duplicate", "parallel"), ("flip_flop:ignore=0.1", "in_place")])
 def test_one_wrong_token_is_one_wrong_token(task, format):
-    sample = get_task(task).sample(12, 100, TEST_SEED, "test")
+    sample = get_task(task).sample(20, 100, TEST_SEED, "test")
     encoded = get_format(format).encode(sample, get_task(task), Vocabulary(get_task(task)))
     row = int(np.flatnonzero(sample.target_lengths == sample.target_lengths.max())[-1])
     model = Answerer(build("lstm", task=task, format=format).config).remember(encoded, wrong=(row, 2))
-    outcomes = score(model, task, format, lengths=(12,))
+    outcomes = score(model, task, format, lengths=(20,))
     assert [example["index"] for example in outcomes.examples if not example["exact"]] == [row]
     assert outcomes.examples[row]["first_wrong"] == 2
     assert outcomes.examples[row]["right_tokens"] == outcomes.examples[row]["tokens"] - 1

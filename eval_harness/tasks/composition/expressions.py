@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DIGITS = 10
 ARGUMENT = -1  # in an operator: the place of a digit or of another operator
-OPERATORS, FRAMES = 512, 4096  # how many random ones are drawn for a table; a part of what defines the data
+OPERATORS, FRAMES = 2, 16  # how many random ones are drawn for each example; a part of what defines the data
 
 
 class Expressions:
@@ -29,6 +29,7 @@ class Expressions:
 
     Args:
         task: whose expressions they are.
+        count: how many examples are made of them.
         rng: what they are drawn with.
 
     Attributes:
@@ -37,15 +38,15 @@ class Expressions:
         depths: [S] of expressions, 0 for other symbols.
     """
 
-    def __init__(self, task: "Trees", rng: np.random.Generator):
+    def __init__(self, task: "Trees", count: int, rng: np.random.Generator):
         self.task, self.rng = task, rng
         self.values = np.arange(task.blank + 1)
         self.lengths = (self.values < task.blank).astype(np.int64)
         self.depths = (self.values < DIGITS).astype(np.int64)
         self.taken = 0
         self.parts: list[np.ndarray] = []  # of the operators, any number [any number, P] at a time
-        self.operators = self._draw_operators(OPERATORS)
-        self.frames, self.holes = self._draw_frames(FRAMES)
+        self.operators = self._draw_operators(OPERATORS * count)
+        self.frames, self.holes = self._draw_frames(FRAMES * count)
         self.frame_lengths = self._count_symbols(self.frames)
 
     def draw(self, count: int) -> np.ndarray:
@@ -61,7 +62,7 @@ class Expressions:
         Returns:
             The parts [K, P] of those that have at most as many symbols as there is room [N] for, and their indices.
         """
-        drawn = self.rng.integers(FRAMES, size=len(inner))
+        drawn = self.rng.integers(len(self.frames), size=len(inner))
         fits = np.flatnonzero(self.frame_lengths[drawn] + self.lengths[inner] <= rooms)
         parts = self.frames[drawn[fits]]
         parts[np.arange(len(fits)), self.holes[drawn[fits]]] = inner[fits]
@@ -101,7 +102,7 @@ class Expressions:
     def _take_operators(self, count: int) -> np.ndarray:
         """The next of the random operators [count]; behind the last comes the first again."""
         self.taken += count
-        return self.operators[np.arange(self.taken - count, self.taken) % OPERATORS]
+        return self.operators[np.arange(self.taken - count, self.taken) % len(self.operators)]
 
     def _draw_frames(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws operators on random expressions, with a blank for one argument; their parts, and where it is."""

@@ -29,8 +29,9 @@ class Trees(Task):
     source instead throws away what has grown too long in the end, which is nearly everything at great depths.
 
     For speed, the examples of one block are not quite independent: the operators that grow them are picked, with their
-    other arguments, from 4,096 that are drawn for the block, and the operators in random expressions from 512. So a
-    part of one example may come again in others of its block. Blocks share nothing.
+    other arguments, from 16 times as many as examples that are drawn for the block, and the operators in random
+    expressions from twice as many. So a part of one example may come again in others of its block. Blocks share
+    nothing.
 
     Attributes:
         operators: the probability that a node is an operator.
@@ -101,7 +102,7 @@ class Trees(Task):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Expressions of this very depth; [count, max_symbols], and their lengths."""
-        table = Expressions(self, rng)
+        table = Expressions(self, count, rng)
         drawn = self._draw_seeds(table, length, count)
         while len(low := np.flatnonzero(table.depths[drawn] < length)):
             low = np.repeat(low, max(1, 2 * count // len(low)))  # several tries at a time where few are left

@@ -32,7 +32,7 @@ def test_random_operators_are_what_is_written_and_have_independent_arguments(key
     task = get_task(key)
     on_digits = []
     for seed in range(4):
-        table = Expressions(task, np.random.default_rng(seed))
+        table = Expressions(task, 256, np.random.default_rng(seed))
         lengths = table.lengths[table.operators]
         for number, row, length in zip(
             table.operators, table.write(table.operators, lengths.max()), lengths, strict=True
