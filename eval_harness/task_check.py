@@ -188,9 +188,25 @@ def _sizes(task: Task) -> Verdict:
             problems.append(
                 f"an answer of length {length} has fewer symbols than {longest}: varying_answers is not said"
             )
+        problems += _wrong_ids(task, sample, length)
     if varies and not task.varying_answers:
         problems.append("answers of one length differ in length: varying_answers is not said")
     return _verdict(problems, f"answers of up to {task.output_length(lengths[-1])} symbols at length {lengths[-1]}")
+
+
+def _wrong_ids(task: Task, sample: Sample, length: int) -> list[str]:
+    """What is wrong with the position ids that a task couples, if it does."""
+    if (coupled := task.coupled_ids(sample)) is None:
+        return []
+    (count, longest), width = sample.inputs.shape, sample.targets.shape[1]
+    shapes, wanted = [ids.shape for ids in coupled], [(count, longest), (count, width + 2)]
+    if shapes != wanted:
+        return [f"coupled_ids of length {length} have shapes {shapes}; wanted are {wanted}"]
+    # Behind the input are <sep>, the answer and the end, which may have 0.
+    real = [within(sample.input_lengths, longest), within(sample.target_lengths + 1, width + 2)]
+    if min(ids[tokens].min(initial=1) for ids, tokens in zip(coupled, real, strict=True)) < 1:
+        return [f"coupled_ids of length {length} are below 1"]
+    return []
 
 
 def _padding(task: Task) -> Verdict:

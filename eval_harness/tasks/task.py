@@ -165,7 +165,7 @@ class Task(ABC):
 
         Returns:
             Ids from 1 of the inputs [count, L_in], and of the tokens behind each input in turn: <sep>, the answer, its
-            end [count, L_out + 2]; both functions of the input alone. <bos> has 0.
+            end [count, L_out + 2]; both functions of the input alone. <bos> has 0, and the end may have it too.
         """
         return None
 
@@ -328,7 +328,7 @@ def _spell(alphabet: tuple[str, ...], symbols: np.ndarray, lengths: np.ndarray) 
 
 
 # Training reads a block in a few batches, and goes through its lengths in turn: one entry for each of those lengths.
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _recent_block(task: Task, version: int, block: tuple[str, int, int, int]) -> Sample:
     """Makes a block (split, length, seed, index) of a task, read-only."""
     sample = task.block(*block)

@@ -62,6 +62,18 @@ FAULTS = {
         "more were drawn",
     ),
     "an exception": (LAST, "1 / 0", "its examples are true", "raises ZeroDivisionError: division by zero"),
+    "ids of another shape": (
+        ONE,
+        "    def coupled_ids(self, sample):\n        return sample.inputs + 1, sample.targets + 1\n\n" + ONE,
+        "sizes",
+        "coupled_ids of length 1 have shapes [(512, 1), (512, 1)]; wanted are [(512, 1), (512, 3)]",
+    ),
+    "ids from zero": (
+        ONE,
+        "    def coupled_ids(self, sample):\n        return sample.inputs, np.ones((len(sample), 3))\n\n" + ONE,
+        "sizes",
+        "coupled_ids of length 1 are below 1",
+    ),
     "no room": (
         ONE,
         "    def input_length(self, length):\n        return 0\n\n" + ONE,
