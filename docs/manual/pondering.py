@@ -30,7 +30,7 @@ LENGTH, BEYOND = 12, 36
 LENGTHS = (4, 8, 12, 16, 20, 24, 30, 36)
 EXAMPLES = 128  # of each length
 HALTING = {
-    "act": {"halting": "act", "num_steps": 8, "ponder_loss_weight": 0.001, "input_injection": "add"},
+    "act": {"halting": "act", "num_steps": 8, "ponder_loss_weight": 0.003, "input_injection": "add"},
     "ponder_net": {"halting": "ponder_net", "num_steps": 6, "ponder_loss_weight": 0.01, "halting_prior": 0.3},
 }
 TITLES = {"act": "ACT", "ponder_net": "PonderNet"}
