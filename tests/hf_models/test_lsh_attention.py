@@ -225,7 +225,7 @@ def test_it_is_the_loop_with_encodings_that_act_on_pairs(causal, encoding):
     for circular in (False, True):
         layer, module = layer_of(encoding, causal, num_rounds=2, num_buckets=4, wrap_around=circular)
         states = torch.randn(1, 14, WIDTH, requires_grad=True)
-        ours, _ = layer(states, None, None, positions(14, causal=causal), module)
+        ours, _ = layer(states, None, None, positions(14, causal=causal).turned_by(module), module)
         plain = plain_forward(layer, module, states[0])
         assert_same_with_gradients(ours[0], plain, [states, layer.qkv_proj.weight, *module.parameters()])
 

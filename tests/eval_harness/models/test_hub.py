@@ -47,11 +47,11 @@ def test_training_begins_with_the_weights_of_the_commit(api, hub_id, trained_onc
         assert torch.equal(model.state_dict()[name], weight), name
 
 
-def test_it_is_shown_and_scored_as_its_folder(hub_id, trained_once, capsys):
-    assert describe_model(hub_id, 1) == describe_model(str(trained_once), 1) | {"model": hub_id}
+def test_it_is_shown_and_scored_as_its_folder(hub_id, tiny_run, capsys):
+    assert describe_model(hub_id, 1) == describe_model(str(tiny_run), 1) | {"model": hub_id}
     asked = ["--task", "duplicate", "--lengths", "3,6", "--examples", "100", "--json"]
     scores = []
-    for source in (hub_id, str(trained_once)):
+    for source in (hub_id, str(tiny_run)):
         assert cli.main(["evaluate", source, *asked]) == 0
         scores.append([(row["exact"], row["tokens"], row["loss"]) for row in json.loads(capsys.readouterr().out)])
     assert scores[0] == scores[1]
