@@ -286,6 +286,13 @@ def test_only_running_positions_are_computed_and_finished_sequences_leave(packin
         assert len(packing.fresh) == int(running.sum() + halted_before.sum())
 
 
+@pytest.mark.parametrize("use_cache", [False, True])
+def test_a_batch_of_padding_alone_takes_no_step(use_cache):
+    output = model_of("act")(tokens(), attention_mask=torch.zeros_like(tokens()), use_cache=use_cache)
+    assert not output.ponder_steps.any()
+    assert output.last_hidden_state.isfinite().all()
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_few_finished_sequences_stay_among_the_others(side, dense, packings):
     model = model_of("act", num_steps=6)
