@@ -35,12 +35,14 @@ from eval_harness.models.foreign_fields import (
 )
 
 
-HEAD_DIM = 32
+# Of our own models too.
+HEAD_DIM = 32  # few wide heads cost less time than many narrow ones
 FEED_FORWARD_RATIO = 4
+TOLERANCE = 0.03  # of the budget
+
 WIDTH_STEPS = (HEAD_DIM, 8, 2)
 EXPERT_UNIT = 4  # the kernel that multiplies all experts at once wants 16 bytes
 EXTREME_MISFIT = math.log(16)  # beyond, feed-forward blocks are so wide or narrow that it is no model of its type
-TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)

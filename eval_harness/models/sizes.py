@@ -16,12 +16,7 @@ from eval_harness.errors import HarnessError
 from eval_harness.models.architectures import get_architecture, make_config
 from eval_harness.models.building import build_model
 from eval_harness.models.foreign import ForeignArchitecture
-from eval_harness.models.foreign_sizes import size_foreign
-
-
-HEAD_DIM = 32  # few wide heads cost less time than many narrow ones
-FEED_FORWARD_RATIO = 4
-TOLERANCE = 0.03
+from eval_harness.models.foreign_sizes import FEED_FORWARD_RATIO, HEAD_DIM, TOLERANCE, size_foreign
 
 
 @dataclass(frozen=True)
