@@ -17,15 +17,11 @@ from transformers import initialization as init
 
 
 class HaltingUnit(nn.Linear):
-    """The halting probability of a state; the sigmoid is taken in float32."""
+    """The logit of the halting probability of a state `[B, T, 1]`."""
 
     def __init__(self, config):
         self.initial_bias = float(config.halting_bias)
         super().__init__(config.hidden_size, 1)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Halting probabilities `[B, T]` of states `[B, T, D]`."""
-        return super().forward(input)[..., 0].float().sigmoid()
 
     @torch.no_grad()
     def initialise(self):
@@ -118,6 +114,10 @@ class HaltingRule(nn.Module):
         self.config = config
         self.unit = HaltingUnit(config)
 
+    def probability(self, states: Tensor) -> Tensor:
+        """Halting probabilities `[B, T]` of states `[B, T, D]`; the sigmoid is taken in float32."""
+        return self.unit(states)[..., 0].float().sigmoid()
+
     def goes_on(self, halting: Halting) -> Tensor:
         """Which positions take the next step `[B, T]`."""
         return halting.running
@@ -132,7 +132,7 @@ class HaltingRule(nn.Module):
             last: whether there is no further step, so that all running positions halt.
             readout: maps states to logits, for rules that look at predictions.
         """
-        probability = self.unit(before)
+        probability = self.probability(before)
         reached = halting.total + probability >= self.config.halting_threshold
         halts = halting.running & (torch.ones_like(reached) if last else reached)
         remainder = 1 - halting.total
@@ -172,7 +172,7 @@ class PublishedHalting(HaltingRule):
 
     def advance(self, halting, before, after, last, readout=None):
         """Running positions take their share of the state."""
-        probability = self.unit(before) * halting.running
+        probability = self.probability(before) * halting.running
         reached = halting.total + probability > self.config.halting_threshold
         halts = halting.running & reached
         goes_on = halting.running & ~reached

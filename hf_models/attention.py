@@ -203,13 +203,13 @@ def flex_attention(query, key, value, mask, scaling, at: Positions, encoding: Po
 
     The arguments are those of `Attention.attend`; `mask` is a block mask or None.
     """
-    pairs = at.pairs()
+    pairs, bias = at.pairs(), encoding.scalar_bias()
     query_ids = at.query_ids.expand(len(query), -1)
     key_ids = at.key_ids.expand(len(query), -1)
 
     def add_bias(score, row, head, query_index, key_index):
         pair = type(pairs)(row, head, query_ids[row, query_index], key_ids[row, key_index], at.drawn)
-        return score + encoding.pair_bias(pair)
+        return score + bias(pair)
 
     output: Any = compile_friendly_flex_attention(
         query,

@@ -88,6 +88,11 @@ class Composed(PositionEncoding):
         """The sum of the parts' biases."""
         return total([part.pair_bias(pairs) for part in self.parts])
 
+    def scalar_bias(self):
+        """The sum of the parts' biases."""
+        biases = [part.scalar_bias() for part in self.parts]
+        return lambda pairs: total([bias(pairs) for bias in biases])
+
     def bias(self, query, key, at):
         """The sum of the parts' biases."""
         return total([part.bias(query, key, own) for part, own in self._each(at)])

@@ -12,7 +12,7 @@ from transformers import initialization as init
 from .distance_biases import KERPLE, ALiBi
 from .entries import parse_entry
 from .position_biases import FIRE
-from .position_encoding import PositionEncoding, Positions
+from .position_encoding import PositionEncoding, Positions, all_rows
 
 
 class Shaw(PositionEncoding):
@@ -32,6 +32,7 @@ class Shaw(PositionEncoding):
         super().__init__(config)
         self.max_distance = max_distance
         self.past_only = config.is_causal
+        self.count = (1 if self.past_only else 2) * max_distance + 1  # vectors of a table, R
         self.keys = self.table(config)
 
     @classmethod
@@ -43,7 +44,7 @@ class Shaw(PositionEncoding):
 
     def table(self, config) -> nn.Embedding:
         """A vector per clipped distance."""
-        return nn.Embedding((1 if self.past_only else 2) * self.max_distance + 1, config.head_dim)
+        return nn.Embedding(self.count, config.head_dim)
 
     def rows(self, at: Positions) -> Tensor:
         """Row of the table for each pair `[B, 1, Tq, Tk]`."""
@@ -52,7 +53,8 @@ class Shaw(PositionEncoding):
 
     def bias(self, query, key, at):
         """The product of the query with the distance's vector, scaled like that with the key."""
-        products = torch.einsum("bhqk,rk->bhqr", query, self.keys.weight.to(query.dtype)) * at.scaling
+        keys = all_rows(self.keys, self.count, query.device).to(query.dtype)
+        products = torch.einsum("bhqk,rk->bhqr", query, keys) * at.scaling
         rows = self.rows(at)
         return products.gather(-1, rows.expand(*products.shape[:3], rows.shape[-1]))
 
@@ -71,9 +73,10 @@ class ShawValues(Shaw):
 
     def values(self, weights, at):
         """The mean of the distances' vectors under the weights."""
-        per_row = weights.new_zeros(*weights.shape[:3], len(self.added_values.weight), dtype=torch.float32)
+        per_row = weights.new_zeros(*weights.shape[:3], self.count, dtype=torch.float32)
         per_row = per_row.scatter_add(-1, self.rows(at).expand_as(weights), weights.float())
-        return torch.einsum("bhqr,rk->bhqk", per_row, self.added_values.weight.to(per_row.dtype))
+        added_values = all_rows(self.added_values, self.count, weights.device).to(per_row.dtype)
+        return torch.einsum("bhqr,rk->bhqk", per_row, added_values)
 
 
 class TransformerXL(PositionEncoding):
@@ -112,10 +115,17 @@ class TransformerXL(PositionEncoding):
         with torch.autocast(query.device.type, enabled=False):  # angles and what they multiply stay in float32
             liked = torch.einsum("hk,bhsk->bhs", self.key_preference.float(), key.float())[:, :, None]
             asked = query.float() + self.distance_preference.float()[:, None]
-            heads, width = self.key_preference.shape
-            weight = self.projection.weight.float().view(heads, width, -1, 2)  # interleaved: sine, cosine
-            sine, cosine = torch.einsum("bhqk,hkfc->cbhqf", asked, weight)  # [B, H, Tq, D / 2]
+            sine, cosine = torch.einsum("bhqk,fchk->cbhqf", asked, self.weight().float())  # [B, H, Tq, D / 2]
             return (liked + self.of_distances(sine, cosine, at)) * at.scaling
+
+    def weight(self) -> Tensor:
+        """W by frequency, by sine or cosine, and by head `[D / 2, 2, H, K]`.
+
+        It is what the projection makes of the basis, and not its `weight`, so that adapters and hooks take part.
+        """
+        heads, width = self.key_preference.shape
+        basis = torch.eye(heads * width, dtype=self.key_preference.dtype, device=self.key_preference.device)
+        return self.projection(basis).view(-1, 2, heads, width)  # interleaved: sine, cosine
 
     def of_distances(self, sine: Tensor, cosine: Tensor, at: Positions) -> Tensor:
         """Sum over frequencies w of sine * sin(w (i - j)) + cosine * cos(w (i - j)) `[B, H, Tq, Tk]`."""

@@ -21,6 +21,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .modeling_base import compute_dtype
 from .recurrent import RecurrentLayer, RecurrentWeights
 
 
@@ -84,23 +85,18 @@ class MemoryLayer(RecurrentLayer):
 
     def run(self, states, real, begin):
         """Reads token by token. On padding the state is kept."""
-        from_token, from_read = self.input.weight.split([self.width, self.memories * self.cell_size], dim=1)
-        inputs = nn.functional.linear(states, from_token, self.input.bias)  # [B, T, D]
         hidden, memory, *others = begin
-        hidden, memory = hidden.to(inputs.dtype), memory.to(inputs.dtype)
-        # Weights that are applied to the same vector are applied together.
-        step = torch.cat([self.recurrent.weight, from_read], dim=1).T.to(inputs.dtype)
-        weight = torch.cat([self.actions.weight, self.write.weight]).to(inputs.dtype)
-        bias = torch.cat([self.actions.bias, self.write.bias]).to(inputs.dtype)
-        given = inputs.unbind(1)
+        dtype = compute_dtype(states)
+        hidden, memory = hidden.to(dtype), memory.to(dtype)
+        given = states.to(dtype).unbind(1)
         kept = [None] * len(given) if real is None else real.unbind(1)
         outputs = []
         for token, keep in enumerate(kept):
             if token % GROWTH == 0:
                 memory, fixed = self.prepare((hidden, memory, *others), min(GROWTH, len(given) - token))
-            seen = torch.cat([hidden, memory[:, :, 0].flatten(1)], dim=-1)
-            new_hidden = self.activation(torch.addmm(given[token], seen, step))
-            new_memory = self._update(memory, nn.functional.linear(new_hidden, weight, bias), fixed)
+            seen = torch.cat([given[token], memory[:, :, 0].flatten(1)], dim=-1)
+            new_hidden = self.activation(self.input(seen) + self.recurrent(hidden))
+            new_memory = self._update(memory, new_hidden, fixed)
             if keep is not None:
                 new_hidden = torch.where(keep[:, None], new_hidden, hidden)
                 new_memory = torch.where(keep[:, None, None, None], new_memory, memory)
@@ -108,10 +104,10 @@ class MemoryLayer(RecurrentLayer):
             outputs.append(hidden)
         return torch.stack(outputs, dim=1), (hidden, memory, *others)
 
-    def _update(self, memory, chosen, fixed):
+    def _update(self, memory, hidden, fixed):
         batch, memories, _, _ = memory.shape
-        actions, value = chosen.split([memories * self.moves, chosen.shape[1] - memories * self.moves], dim=1)
-        probabilities = actions.reshape(batch * memories, 1, self.moves).softmax(-1).to(memory.dtype)
+        actions, value = self.actions(hidden), self.write(hidden)
+        probabilities = actions.view(batch * memories, 1, self.moves).softmax(-1).to(memory.dtype)
         for layer in self.writer:
             value = layer(torch.relu(value))
         value = value.to(memory.dtype).unflatten(1, (memories, 1, -1))  # [B, N, 1, C]

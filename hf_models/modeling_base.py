@@ -28,12 +28,19 @@ from transformers.utils.generic import can_return_tuple
 class TokenEmbedding(nn.Embedding):
     """Embedding drawn from N(0, 1 / D) and scaled by sqrt(D), so that states start at unit scale and tied logits too.
 
+    The factor is called `embed_scale`, as in other models of transformers: PEFT reads it under this name.
+
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.4.
     """
 
+    @property
+    def embed_scale(self) -> float:
+        """The factor on the rows of the table."""
+        return math.sqrt(self.embedding_dim)
+
     def forward(self, input: Tensor) -> Tensor:
         """Embeds tokens `[B, T]` as states `[B, T, D]`."""
-        return super().forward(input) * math.sqrt(self.embedding_dim)
+        return super().forward(input) * self.embed_scale
 
 
 class LongreachPreTrainedModel(PreTrainedModel):
@@ -295,6 +302,12 @@ class TokenClassificationHead(_ClassificationHead):
         if labels is not None:
             loss = self.loss_function(logits, labels, self.config, **kwargs)
         return self.finish(self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, **kwargs)
+
+
+def compute_dtype(states: Tensor) -> torch.dtype:
+    """The type that a linear map makes of these states, autocast considered."""
+    kind = states.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
 
 
 def register_for_auto_classes(config_class, *model_classes):

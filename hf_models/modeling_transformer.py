@@ -20,12 +20,12 @@ from transformers.masking_utils import (
 from .attention import Attention
 from .attention_normalizers import Softmax
 from .attention_types import parse_attention_type
-from .modeling_base import LongreachPreTrainedModel
+from .modeling_base import LongreachPreTrainedModel, compute_dtype
 from .own_files import check_files, save_files
 from .position_encoding import PositionEncoding, Positions
 from .position_encodings import LayerEncodings, own_files
 from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
-from .surroundings import Surroundings, added_mask, compute_dtype, fit, visible_pairs
+from .surroundings import Surroundings, added_mask, fit, visible_pairs
 
 
 # Whether the window slides, and whether the model is causal.

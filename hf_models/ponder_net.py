@@ -42,7 +42,7 @@ class PonderNet(HaltingRule):
     def advance(self, halting, before, after, last, readout=None):
         """Records the step's probability; in evaluation halts where the sum reaches the threshold."""
         left = 1 - halting.total
-        probability = left if last else self.unit(after) * left
+        probability = left if last else self.probability(after) * left
         total = halting.total + probability
         reached = torch.ones_like(halting.running) if last else total >= self.config.halting_threshold
         halts = halting.running & (reached if not self.training else torch.full_like(reached, last))

@@ -6,13 +6,12 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .position_encoding import PositionEncoding
+from .position_encoding import Pairs, PositionEncoding, all_rows
 
 
 class T5(PositionEncoding):
@@ -33,9 +32,10 @@ class T5(PositionEncoding):
     def __init__(self, config, buckets: int = 32, max_distance: int = 128):
         super().__init__(config)
         self.is_causal = config.is_causal
+        self.buckets, self.heads = buckets, config.num_attention_heads
         self.side = buckets if config.is_causal else buckets // 2  # buckets of one direction
         self.max_distance = max_distance
-        self.table = nn.Embedding(buckets, config.num_attention_heads)
+        self.table = nn.Embedding(self.buckets, self.heads)
 
     @classmethod
     def check(cls, config, buckets=32, max_distance=128, **arguments):
@@ -56,11 +56,18 @@ class T5(PositionEncoding):
 
     def pair_bias(self, pairs):
         """The bucket's bias; it is not scaled by 1 / sqrt(K)."""
-        table = self.table.weight.flatten()
-        entries = self.bucket(pairs.distances()) * self.table.embedding_dim + pairs.heads
-        if entries.dim() == 0:  # inside FlexAttention, which inlines nothing but plain indices
-            return table[entries]
-        return table.index_select(0, entries.flatten()).view(entries.shape)  # on a CPU twice as fast
+        entries = self.entries(pairs)
+        table = all_rows(self.table, self.buckets, entries.device).flatten()
+        return table.index_select(0, entries.flatten()).view(entries.shape)  # on a CPU twice as fast as an index
+
+    def scalar_bias(self):
+        """The same of single pairs; FlexAttention inlines nothing but plain indices."""
+        table = all_rows(self.table, self.buckets, self.table.weight.device).flatten()
+        return lambda pairs: table[self.entries(pairs)]
+
+    def entries(self, pairs: Pairs) -> Tensor:
+        """Index of the bias of each pair in the flattened table, in the shape of the pairs."""
+        return self.bucket(pairs.distances()) * self.heads + pairs.heads
 
 
 class FIRE(PositionEncoding):
@@ -82,7 +89,7 @@ class FIRE(PositionEncoding):
 
     def __init__(self, config, width: int = 32, threshold: int = 512):
         super().__init__(config)
-        self.network: Any = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, config.num_attention_heads))
+        self.network = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, config.num_attention_heads))
         self.scale = nn.Parameter(torch.empty(()))  # c
         self.threshold_factor = nn.Parameter(torch.empty(()))
         self.threshold = threshold
@@ -103,6 +110,4 @@ class FIRE(PositionEncoding):
         farthest = torch.maximum(pairs.query_ids, pairs.key_ids)
         farthest = torch.maximum(farthest, (self.threshold_factor * self.threshold).abs())
         relative = distances.sign() * self.psi(distances.abs()) / self.psi(farthest).clamp(min=1e-6)
-        first, activation, last = self.network
-        hidden = activation(first(relative[..., None].to(first.weight.dtype)))  # [..., width]
-        return torch.einsum("...w,...w->...", hidden, last.weight[pairs.heads]) + last.bias[pairs.heads]
+        return pairs.of_heads(self.network(relative[..., None].to(self.scale.dtype)))

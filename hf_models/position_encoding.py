@@ -15,6 +15,7 @@ Ids may have a first dimension of 1 when all rows of a batch share them.
 SPDX-License-Identifier: Apache-2.0
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,6 +48,13 @@ class Pairs:
         if self.drawn is None:
             return distances
         return distances.sign() * self.drawn[self.rows, distances.abs().clamp(max=self.drawn.shape[1] - 1)]
+
+    def of_heads(self, values: Tensor) -> Tensor:
+        """The entry of each pair's head, of values that hold one for every head `[..., H]`."""
+        if values.shape[1] == 1 and self.heads.shape[1] == values.shape[-1]:  # heads share the values: no gather
+            return values.transpose(1, -1)[..., 0]
+        heads = self.heads.expand(values.shape[:-1])
+        return values.gather(-1, heads[..., None])[..., 0]
 
 
 @dataclass
@@ -112,6 +120,11 @@ class Positions:
     def with_traces(self, traces: Tensor | None) -> "Positions":
         """The same positions with other traces."""
         return replace(self, traces=traces)
+
+
+def all_rows(table: nn.Embedding, count: int, device) -> Tensor:
+    """All rows of a table `[count, E]`; the module is called, so that adapters and hooks take part."""
+    return table(torch.arange(count, device=device))
 
 
 class PositionEncoding(nn.Module):
@@ -191,6 +204,10 @@ class PositionEncoding(nn.Module):
         Computed once per forward pass for all layers that share the encoding.
         """
         return None
+
+    def scalar_bias(self) -> Callable[[Pairs], Tensor]:
+        """`pair_bias` for FlexAttention, which inlines it for single pairs: modules are called here, outside of it."""
+        return self.pair_bias
 
     def bias(self, query: Tensor, key: Tensor, at: Positions) -> Tensor | None:
         """What is added to the scores of one layer, after the scaling by 1 / sqrt(K) `[B, H, Tq, Tk]`.

@@ -46,8 +46,8 @@ class StepEncoding(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.width = config.hidden_size
-        self.table = nn.Embedding(config.num_steps, self.width) if config.step_encoding == "learned" else None
+        self.width, self.steps = config.hidden_size, config.num_steps
+        self.table = nn.Embedding(self.steps, self.width) if config.step_encoding == "learned" else None
 
     def forward(self, states: Tensor, step: int) -> Tensor:
         """States `[B, T, D]` with the vector of a step, counted from 0.
@@ -57,11 +57,9 @@ class StepEncoding(nn.Module):
         """
         if self.table is None:
             return states + sinusoids(torch.tensor([step + 1], device=states.device), self.width).to(states.dtype)
-        if step >= self.table.num_embeddings:
-            raise ValueError(
-                f"Step {step + 1} is beyond the learned step_encoding of {self.table.num_embeddings} steps."
-            )
-        return states + self.table.weight[step]
+        if step >= self.steps:
+            raise ValueError(f"Step {step + 1} is beyond the learned step_encoding of {self.steps} steps.")
+        return states + self.table(torch.full((1,), step, device=states.device))
 
 
 class RecurrentStack(nn.Module):

@@ -60,12 +60,6 @@ def added_mask(mask: Tensor | None, bias: Tensor | None, at: Positions, dtype: t
     return torch.where(mask, bias, torch.finfo(dtype).min)
 
 
-def compute_dtype(states: Tensor) -> torch.dtype:
-    """The type of queries and keys made of these states, autocast considered."""
-    kind = states.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
-
-
 def fit(values: Tensor, offset: int, length: int) -> Tensor:
     """`length` columns of `values` from `offset` on, zeros after their end `[B, length]`."""
     return torch.nn.functional.pad(values[:, offset : offset + length], (0, max(0, length + offset - values.shape[1])))
