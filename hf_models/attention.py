@@ -92,7 +92,7 @@ class Attention(nn.Module):
             key, value = running.keep(key, value, kept_key, kept_value)
         offered = () if running is None else (key, value)
         if past_key_values is not None:
-            key, value = remember(past_key_values, key, value, slot, stays)
+            key, value = remember(past_key_values, key, value, slot, stays, encoding.trace_width)
         mixed, weights = self.mix(query, key, value, states, mask, bias, at, encoding, **kwargs)
         return self.o_proj(mixed), weights, *offered
 
@@ -172,14 +172,35 @@ class Attention(nn.Module):
         return output.transpose(1, 2), weights
 
 
-def remember(past_key_values, key: Tensor, value: Tensor, slot: int, stays: bool) -> tuple[Tensor, Tensor]:
+def remember(
+    past_key_values, key: Tensor, value: Tensor, slot: int, stays: bool, trace_width: int = 0
+) -> tuple[Tensor, Tensor]:
     """Keys and values of all tokens, cached ones first; the cache takes the new ones if they stay."""
+    if slot < len(past_key_values.layers) and past_key_values.layers[slot].is_initialized:
+        add_traces(past_key_values.layers[slot], key.shape[-1], trace_width)
     if stays:
         return past_key_values.update(key, value, slot)
     layer = past_key_values.layers[slot]
     if not layer.is_initialized:
         return key, value
     return torch.cat([layer.keys, key], dim=2), torch.cat([layer.values, value], dim=2)
+
+
+def add_traces(layer, width: int, trace_width: int):
+    """Appends traces of zero to cached keys that have none: to a prefix, whose keys are learned and not of tokens.
+
+    Raises:
+        ValueError: a key, without its trace, has another width than a head.
+    """
+    cached = layer.keys.shape[-1]
+    if cached == width:
+        return
+    if cached + trace_width != width:
+        raise ValueError(
+            f"The KV cache holds keys of width {cached}; with this position encoding they have {width}. If they come "
+            "from prefix tuning, take prompt tuning or another encoding."
+        )
+    layer.keys = nn.functional.pad(layer.keys, (0, trace_width))
 
 
 class SlidingAttention(Attention):
@@ -203,7 +224,7 @@ def flex_attention(query, key, value, mask, scaling, at: Positions, encoding: Po
 
     The arguments are those of `Attention.attend`; `mask` is a block mask or None.
     """
-    pairs, bias = at.pairs(), encoding.scalar_bias()
+    pairs, bias = at.pairs(), encoding.scalar_bias(query.device)
     query_ids = at.query_ids.expand(len(query), -1)
     key_ids = at.key_ids.expand(len(query), -1)
 

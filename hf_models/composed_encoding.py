@@ -88,9 +88,9 @@ class Composed(PositionEncoding):
         """The sum of the parts' biases."""
         return total([part.pair_bias(pairs) for part in self.parts])
 
-    def scalar_bias(self):
+    def scalar_bias(self, device):
         """The sum of the parts' biases."""
-        biases = [part.scalar_bias() for part in self.parts]
+        biases = [part.scalar_bias(device) for part in self.parts]
         return lambda pairs: total([bias(pairs) for bias in biases])
 
     def bias(self, query, key, at):

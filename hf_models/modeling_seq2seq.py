@@ -223,7 +223,7 @@ class ConditionalGenerationHead(Head):
         """
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        decoder_attention_mask = self.target_mask(decoder_attention_mask, labels)
+        decoder_attention_mask = self.target_mask(decoder_attention_mask, labels, past_key_values)
         outputs = self.run(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -252,8 +252,10 @@ class ConditionalGenerationHead(Head):
         """Models with losses of their own extend it."""
         return output
 
-    def target_mask(self, decoder_attention_mask: Tensor | None, labels: Tensor | None) -> Tensor | None:
-        """The mask of the target's tokens that the decoder is given `[B, T]`."""
+    def target_mask(
+        self, decoder_attention_mask: Tensor | None, labels: Tensor | None, past_key_values
+    ) -> Tensor | None:
+        """The mask of the target's tokens that the decoder is given, cached ones included."""
         return decoder_attention_mask
 
     @staticmethod

@@ -124,11 +124,13 @@ class UniversalTransformerForConditionalGeneration(
             inputs["readout"] = self.lm_head
         return super().run(**inputs)
 
-    def target_mask(self, decoder_attention_mask, labels):
+    def target_mask(self, decoder_attention_mask, labels, past_key_values):
         """Positions after the last scored one do not ponder; the others cannot see them."""
         if decoder_attention_mask is not None or labels is None or self.config.halting == "none":
             return decoder_attention_mask
-        return (labels != -100).long().flip(-1).cummax(-1).values.flip(-1)
+        mask = (labels != -100).long().flip(-1).cummax(-1).values.flip(-1)
+        cached = 0 if past_key_values is None else past_key_values.get_seq_length()
+        return torch.nn.functional.pad(mask, (cached, 0), value=1)
 
     def finish(
         self, output, backbone_outputs, attention_mask=None, labels=None, decoder_attention_mask=None, **kwargs

@@ -60,9 +60,9 @@ class T5(PositionEncoding):
         table = all_rows(self.table, self.buckets, entries.device).flatten()
         return table.index_select(0, entries.flatten()).view(entries.shape)  # on a CPU twice as fast as an index
 
-    def scalar_bias(self):
+    def scalar_bias(self, device):
         """The same of single pairs; FlexAttention inlines nothing but plain indices."""
-        table = all_rows(self.table, self.buckets, self.table.weight.device).flatten()
+        table = all_rows(self.table, self.buckets, device).flatten()
         return lambda pairs: table[self.entries(pairs)]
 
     def entries(self, pairs: Pairs) -> Tensor:

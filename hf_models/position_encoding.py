@@ -205,7 +205,7 @@ class PositionEncoding(nn.Module):
         """
         return None
 
-    def scalar_bias(self) -> Callable[[Pairs], Tensor]:
+    def scalar_bias(self, device) -> Callable[[Pairs], Tensor]:
         """`pair_bias` for FlexAttention, which inlines it for single pairs: modules are called here, outside of it."""
         return self.pair_bias
 

@@ -91,11 +91,14 @@ def resolve_position_ids(
     batch, length = states.shape[:2]
     scheme = config.position_ids_scheme if training else config.eval_position_ids_scheme
     total = past + length
-    if position_ids is not None and position_ids.shape[-1] not in (length, total):
+    given = 0 if position_ids is None else position_ids.shape[-1]
+    # A learned prefix is cached before the first token: ids of all tokens are then fewer than keys.
+    allowed = range(length, total + 1) if scheme == "consecutive" else (length, total)
+    if position_ids is not None and given not in allowed:
         raise ValueError(
-            f"position_ids cover {position_ids.shape[-1]} tokens; there are {length} new and {past} cached."
+            f"position_ids cover {given} tokens; there are {length} new and {past} cached."
         )
-    complete = position_ids if position_ids is not None and position_ids.shape[-1] == total else None
+    complete = position_ids if given == total else None
     if scheme == "randomized_distances":
         if complete is None:
             complete = _drawn(config, scheme, batch, length, past, training, states.device)
@@ -107,7 +110,7 @@ def resolve_position_ids(
         if position_ids is None:
             return ids, None
         rows = max(len(ids), len(position_ids))
-        return torch.cat([ids[:, :past].expand(rows, -1), position_ids.expand(rows, -1)], dim=-1), None
+        return torch.cat([ids[:, : total - given].expand(rows, -1), position_ids.expand(rows, -1)], dim=-1), None
     if scheme == "abacus" and position_ids is None and past == 0 and input_ids is not None:
         offsets = torch.randint(config.abacus_offset, (batch, 1), device=states.device) if training else None
         return abacus_ids(input_ids, config.abacus_tokens, offsets), None

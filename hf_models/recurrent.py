@@ -106,8 +106,16 @@ class RecurrentLayer(GradientCheckpointingLayer):
             past_key_values: cache that gives the state to begin with and takes the last one, or None.
             slot: the cache layer to use.
             given: what `first_state` needs to know.
+
+        Raises:
+            ValueError: the cache holds keys and values.
         """
         cache = None if past_key_values is None else past_key_values.layers[slot]
+        if cache is not None and not isinstance(cache, RecurrentStateLayer):
+            raise ValueError(
+                f"A recurrent model caches its state, and {type(cache).__name__} holds keys and values. If they come "
+                "from prefix tuning, take prompt tuning."
+            )
         begun = cache is not None and cache.is_initialized
         begin = cache.state() if begun else self.first_state(states, **given)
         output, end = self.run(states, real, begin)

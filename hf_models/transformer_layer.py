@@ -106,7 +106,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         key, value = packing.keep(key, kept_key), packing.keep(value, kept_value)  # [B, H, T, …]
         offered = key, value
         if past_key_values is not None:
-            key, value = remember(past_key_values, key, value, slot, stays)
+            key, value = remember(past_key_values, key, value, slot, stays, encoding.trace_width)
         if not len(packing.chosen):
             return states[:0], *offered
         query = packing.running(query.transpose(1, 2).flatten(0, 1))  # [A, H, K]
