@@ -119,13 +119,13 @@ class TransformerXL(PositionEncoding):
             return (liked + self.of_distances(sine, cosine, at)) * at.scaling
 
     def weight(self) -> Tensor:
-        """W by frequency, by sine or cosine, and by head `[D / 2, 2, H, K]`.
-
-        It is what the projection makes of the basis, and not its `weight`, so that adapters and hooks take part.
-        """
+        """W by frequency, by sine or cosine, and by head `[D / 2, 2, H, K]`."""
         heads, width = self.key_preference.shape
-        basis = torch.eye(heads * width, dtype=self.key_preference.dtype, device=self.key_preference.device)
-        return self.projection(basis).view(-1, 2, heads, width)  # interleaved: sine, cosine
+        if is_plain(self.projection):  # calling it costs D ** 3 in every layer
+            rows = self.projection.weight.mT
+        else:  # what it makes of the basis, so that adapters, hooks and quantised maps take part
+            rows = self.projection(torch.eye(heads * width).to(self.key_preference))
+        return rows.reshape(-1, 2, heads, width)  # interleaved: sine, cosine
 
     def of_distances(self, sine: Tensor, cosine: Tensor, at: Positions) -> Tensor:
         """Sum over frequencies w of sine * sin(w (i - j)) + cosine * cos(w (i - j)) `[B, H, Tq, Tk]`."""
@@ -150,6 +150,13 @@ class TransformerXL(PositionEncoding):
         index = distances.abs().clamp(max=sizes.shape[1] - 1)
         odd, even = (sine @ angles.sin().mT).gather(-1, index), (cosine @ angles.cos().mT).gather(-1, index)
         return odd * distances.sign() + even
+
+
+def is_plain(linear: nn.Module) -> bool:
+    """Whether a linear map is its weight and nothing else: no adapter, no hook, no other kind of tensor."""
+    hooks = (linear._forward_hooks, linear._forward_pre_hooks, linear._backward_hooks, linear._backward_pre_hooks)
+    plain = type(linear) is nn.Linear and type(linear.weight) is nn.Parameter and "forward" not in vars(linear)
+    return plain and not any(hooks)
 
 
 class CoPE(PositionEncoding):

@@ -96,7 +96,7 @@ class MemoryLayer(RecurrentLayer):
                 memory, fixed = self.prepare((hidden, memory, *others), min(GROWTH, len(given) - token))
             seen = torch.cat([given[token], memory[:, :, 0].flatten(1)], dim=-1)
             new_hidden = self.activation(self.input(seen) + self.recurrent(hidden))
-            new_memory = self._update(memory, new_hidden, fixed)
+            new_memory = self._update(memory, self.actions(new_hidden), self.write(new_hidden), fixed)
             if keep is not None:
                 new_hidden = torch.where(keep[:, None], new_hidden, hidden)
                 new_memory = torch.where(keep[:, None, None, None], new_memory, memory)
@@ -104,9 +104,8 @@ class MemoryLayer(RecurrentLayer):
             outputs.append(hidden)
         return torch.stack(outputs, dim=1), (hidden, memory, *others)
 
-    def _update(self, memory, hidden, fixed):
+    def _update(self, memory, actions, value, fixed):
         batch, memories, _, _ = memory.shape
-        actions, value = self.actions(hidden), self.write(hidden)
         probabilities = actions.view(batch * memories, 1, self.moves).softmax(-1).to(memory.dtype)
         for layer in self.writer:
             value = layer(torch.relu(value))

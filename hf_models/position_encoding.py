@@ -5,6 +5,7 @@
     rotate      turns queries and keys of the new tokens
     trace       what each token leaves in the cache, as extra channels of its key
     pair_bias   added to the scores: a function of head, query id and key id alone
+    scalar_bias the same as FlexAttention inlines it
     bias        added to the scores: a function of the states too
     scores      the scores themselves
     values      added to the output: a function of the attention weights
@@ -50,11 +51,11 @@ class Pairs:
         return distances.sign() * self.drawn[self.rows, distances.abs().clamp(max=self.drawn.shape[1] - 1)]
 
     def of_heads(self, values: Tensor) -> Tensor:
-        """The entry of each pair's head, of values that hold one for every head `[..., H]`."""
-        if values.shape[1] == 1 and self.heads.shape[1] == values.shape[-1]:  # heads share the values: no gather
-            return values.transpose(1, -1)[..., 0]
-        heads = self.heads.expand(values.shape[:-1])
-        return values.gather(-1, heads[..., None])[..., 0]
+        """Select the value of each pair's head, given those of all heads `[..., H]`."""
+        heads = self.heads
+        if heads.dim() > 1 and values.shape[1] == 1 and heads.numel() == heads.shape[1]:  # heads share the values
+            return values.transpose(1, -1)[..., 0].index_select(1, heads.flatten())
+        return values.gather(-1, heads.expand(values.shape[:-1])[..., None])[..., 0]
 
 
 @dataclass
@@ -205,7 +206,7 @@ class PositionEncoding(nn.Module):
         """
         return None
 
-    def scalar_bias(self, device) -> Callable[[Pairs], Tensor]:
+    def scalar_bias(self, device) -> Callable[[Pairs], Tensor | None]:
         """`pair_bias` for FlexAttention, which inlines it for single pairs: modules are called here, outside of it."""
         return self.pair_bias
 

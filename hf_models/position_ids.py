@@ -95,9 +95,7 @@ def resolve_position_ids(
     # A learned prefix is cached before the first token: ids of all tokens are then fewer than keys.
     allowed = range(length, total + 1) if scheme == "consecutive" else (length, total)
     if position_ids is not None and given not in allowed:
-        raise ValueError(
-            f"position_ids cover {given} tokens; there are {length} new and {past} cached."
-        )
+        raise ValueError(f"position_ids cover {given} tokens; there are {length} new and {past} cached.")
     complete = position_ids if given == total else None
     if scheme == "randomized_distances":
         if complete is None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_models.adaptive_computation import Halting, HaltingRule, HaltingUnit, PublishedHalting, weigh
+from hf_models.adaptive_computation import Halting, HaltingRule, PublishedHalting, weigh
 from tests.hf_models.model_cases import CLOSE, build, config_of, labels_for, tokens
 from tests.hf_models.plain_recurrence import Published
 
@@ -18,20 +18,10 @@ from tests.hf_models.plain_recurrence import Published
 REAL = torch.tensor([[1, 1, 1], [0, 1, 1]])
 
 
-class Given(torch.nn.Module):
-    """A halting unit that says what it is told."""
-
-    def __init__(self, chances):
-        super().__init__()
-        self.chances = iter(chances)
-
-    def forward(self, states):
-        return next(self.chances)
-
-
 def rule_of(chances, threshold=0.99, rule=HaltingRule):
-    made = rule(config_of("universal-act", halting_threshold=threshold))
-    made.unit = Given(chances)
+    """A rule whose halting probabilities are given, step by step."""
+    made, following = rule(config_of("universal-act", halting_threshold=threshold)), iter(chances)
+    made.probability = lambda states: next(following)
     return made
 
 
@@ -142,15 +132,16 @@ def test_the_published_variant_forces_no_remainder_and_mixes_instead_of_summing(
     assert halting.remainders.item() == 0
 
 
-def test_the_halting_unit_is_a_sigmoid_of_a_linear_map_and_begins_as_configured():
-    unit = HaltingUnit(config_of("universal-act", halting_bias=0.7, hidden_size=1024))
+def test_the_halting_probability_is_a_sigmoid_of_a_linear_map_that_begins_as_configured():
+    rule = HaltingRule(config_of("universal-act", halting_bias=0.7, hidden_size=1024))
+    unit = rule.unit
     unit.initialise()
     assert unit.bias.item() == pytest.approx(0.7)
     assert unit.weight.std().item() == pytest.approx(1024**-0.5, rel=0.1)
     states = torch.randn(2, 3, 1024)
     expected = 1 / (1 + torch.exp(-(states @ unit.weight[0] + unit.bias)))
-    torch.testing.assert_close(unit(states), expected, **CLOSE)
-    assert unit.to(torch.bfloat16)(states.to(torch.bfloat16)).dtype == torch.float32
+    torch.testing.assert_close(rule.probability(states), expected, **CLOSE)
+    assert rule.to(torch.bfloat16).probability(states.to(torch.bfloat16)).dtype == torch.float32
 
 
 # The ponder loss.

@@ -106,7 +106,7 @@ def test_each_stack_has_a_distribution_of_its_own():
     ones = torch.ones(
         2, 2, 4, 3
     )  # [B, N, M, C]: any mixture of ones is one, but at the bottom, where pops bring zeros
-    mixed = layer._update(ones, torch.cat([torch.randn(2, 6), torch.ones(2, 6)], dim=1), torch.zeros(2, 2, 1, 3))
+    mixed = layer._update(ones, torch.randn(2, 6), torch.ones(2, 6), torch.zeros(2, 2, 1, 3))
     torch.testing.assert_close(mixed[:, :, :-1], ones[:, :, :-1])
 
 

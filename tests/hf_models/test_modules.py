@@ -110,6 +110,16 @@ def test_every_linear_map_and_every_embedding_is_called_and_never_read(case):
         model.eval().generate(**inputs, max_new_tokens=2, do_sample=False)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_forward_hook_of_every_linear_map_and_every_embedding_is_called(case):
+    model, called = build(case), set()
+    modules = linears_and_embeddings(model)
+    for name, module in modules.items():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    model(**batch("ForCausalLM" if case in GENERATING else "ForMaskedLM"))
+    assert called == set(modules)
+
+
 @pytest.mark.filterwarnings("ignore")  # uncompiled FlexAttention says that it is slow
 def test_flex_attention_calls_the_modules_of_a_bias_that_it_inlines():
     options = {**ATTENTION, "position_encoding": "t5+alibi"}

@@ -155,8 +155,10 @@ def test_flex_attention_inlines_a_scalar_bias(entry, causal):
     query, key, value = torch.randn(3, 2, 2, 130, 16).unbind()
     ids = 3 * torch.arange(130) + torch.randint(3, (2, 130))
 
+    scalar_bias = encoding.scalar_bias(query.device)
+
     def add_bias(score, row, head, i, j):
-        return score + encoding.pair_bias(Pairs(row, head, ids[row, i], ids[row, j]))
+        return score + scalar_bias(Pairs(row, head, ids[row, i], ids[row, j]))
 
     output = torch.compile(flex_attention, fullgraph=True)(query, key, value, score_mod=add_bias)
     mask = bias_of(encoding, ids)
