@@ -115,10 +115,12 @@ class TransformerXL(PositionEncoding):
         with torch.autocast(query.device.type, enabled=False):  # angles and what they multiply stay in float32
             liked = torch.einsum("hk,bhsk->bhs", self.key_preference.float(), key.float())[:, :, None]
             asked = query.float() + self.distance_preference.float()[:, None]
-            sine, cosine = torch.einsum("bhqk,fchk->cbhqf", asked, self.weight().float())  # [B, H, Tq, D / 2]
+            sine, cosine = torch.einsum(
+                "bhqk,fchk->cbhqf", asked, self.weight_by_frequency().float()
+            )  # [B, H, Tq, D / 2]
             return (liked + self.of_distances(sine, cosine, at)) * at.scaling
 
-    def weight(self) -> Tensor:
+    def weight_by_frequency(self) -> Tensor:
         """W by frequency, by sine or cosine, and by head `[D / 2, 2, H, K]`."""
         heads, width = self.key_preference.shape
         if is_plain(self.projection):  # calling it costs D ** 3 in every layer

@@ -106,7 +106,7 @@ class MemoryLayer(RecurrentLayer):
 
     def _update(self, memory, actions, value, fixed):
         batch, memories, _, _ = memory.shape
-        probabilities = actions.view(batch * memories, 1, self.moves).softmax(-1).to(memory.dtype)
+        probabilities = actions.reshape(batch * memories, 1, self.moves).softmax(-1).to(memory.dtype)
         for layer in self.writer:
             value = layer(torch.relu(value))
         value = value.to(memory.dtype).unflatten(1, (memories, 1, -1))  # [B, N, 1, C]

@@ -93,8 +93,8 @@ def resolve_position_ids(
     total = past + length
     given = 0 if position_ids is None else position_ids.shape[-1]
     # A learned prefix is cached before the first token: ids of all tokens are then fewer than keys.
-    allowed = range(length, total + 1) if scheme == "consecutive" else (length, total)
-    if position_ids is not None and given not in allowed:
+    fits = length <= given <= total if scheme == "consecutive" else given in (length, total)
+    if position_ids is not None and not fits:
         raise ValueError(f"position_ids cover {given} tokens; there are {length} new and {past} cached.")
     complete = position_ids if given == total else None
     if scheme == "randomized_distances":

@@ -131,6 +131,13 @@ def test_missing_random_ids_are_an_error_in_evaluation_and_with_a_cache(scheme):
         resolve(torch.tensor([[7, 8, 9]]), past=2, eval_position_ids_scheme=scheme)
 
 
+def test_ids_of_all_tokens_leave_those_of_a_learned_prefix_consecutive():
+    after_prefix = torch.arange(2, 7)[None]  # of five tokens, two of them cached after a prefix of two
+    assert resolve(after_prefix, past=4).tolist() == [[0, 1, 2, 3, 4, 5, 6]]
+    with pytest.raises(ValueError, match="position_ids cover 5 tokens; there are 3 new and 4 cached"):
+        resolve(after_prefix, past=4, eval_position_ids_scheme="randomized")
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_ids_of_another_number_of_tokens_are_refused(count):
     with pytest.raises(ValueError, match=f"position_ids cover {count} tokens; there are 3 new and 0 cached"):
