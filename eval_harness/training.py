@@ -3,14 +3,14 @@
 import hashlib
 import shutil
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import GenerationConfig, PrinterCallback, Trainer, TrainerCallback, set_seed
 
 from eval_harness.compute import resident_memory, training_flops
 from eval_harness.data import TrainingBatches
@@ -34,41 +34,12 @@ from eval_harness.models import (
 from eval_harness.results import RUN, read_json, write_json
 from eval_harness.specification import TrainingRun
 from eval_harness.tokenizer import build_tokenizer
+from eval_harness.training_arguments import PROTOCOL, RunTrainingArguments, plain_value, refuse_other_losses
 
 
 SPECIFICATION = "specification.json"
 CHECKPOINTS = "checkpoints"
 EVAL_BATCHES = 16  # for the Trainer's own evaluation, where it is asked for: on training lengths, for the loss alone
-
-# The protocol's training, where it differs from the library's defaults.
-PROTOCOL = {
-    "lr_scheduler_type": "linear",
-    "warmup_steps": 0.05,  # a share of all steps
-    "max_grad_norm": 1.0,
-    "weight_decay": 0.0,
-}
-
-
-@dataclass
-class RunTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with the protocol's defaults; every flag of the library works."""
-
-    lr_scheduler_type: str = PROTOCOL["lr_scheduler_type"]
-    warmup_steps: float = PROTOCOL["warmup_steps"]
-    max_grad_norm: float = PROTOCOL["max_grad_norm"]
-    weight_decay: float = PROTOCOL["weight_decay"]
-    learning_rate: float = 1e-3
-    max_steps: int = 1000
-    per_device_train_batch_size: int = 1  # of micro-batches: what a step has is the run's batch_size
-    per_device_eval_batch_size: int = 1
-    seed: int = 0
-    logging_steps: float = 100
-    save_strategy: str = "steps"
-    save_steps: float = 500
-    save_total_limit: int | None = 1
-    remove_unused_columns: bool = False
-    dataloader_pin_memory: bool = False
-    ddp_find_unused_parameters: bool | None = False  # every model uses all its parameters at every step
 
 
 class Stopwatch(TrainerCallback):
@@ -147,6 +118,7 @@ def train(
     for name, value in (("max_steps", run.steps), ("learning_rate", run.learning_rate), ("seed", run.seed)):
         if getattr(arguments, name) != value:
             raise HarnessError(f"The Trainer's {name} is {getattr(arguments, name)}, but the run's is {value}.")
+    refuse_other_losses(arguments)
     sized = size_for(run)
     parts = arguments.world_size * arguments.gradient_accumulation_steps
     batches = TrainingBatches(run, parts, **data_options(run, sized.config))
@@ -164,6 +136,7 @@ def train(
     arguments.train_sampling_strategy = "sequential"
     if is_foreign(model.config):
         arguments.ddp_find_unused_parameters = True  # experts that no token takes, poolers that no head reads
+    smoothing, foreign = arguments.label_smoothing_factor, is_foreign(model.config)
     stopwatch = Stopwatch()
     trainer = Trainer(
         model=model,
@@ -172,11 +145,12 @@ def train(
         eval_dataset=TrainingBatches(
             replace(run, steps=EVAL_BATCHES), split="tune", **data_options(run, sized.config)
         ),
-        data_collator=_only_item,
-        compute_loss_func=AlignedLoss(model) if is_foreign(model.config) else None,
+        data_collator=_only_item if foreign or not smoothing else partial(_only_item, smoothing=smoothing),
+        compute_loss_func=AlignedLoss(model, smoothing) if foreign else None,
         processing_class=build_tokenizer(run.make_task(), run.format, run.bos),
         callbacks=[stopwatch, *callbacks],
     )
+    trainer.label_smoother = None  # it knows neither aligned labels nor ponder costs
     if quiet:
         trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
@@ -184,23 +158,6 @@ def train(
         _finish(run, folder, trainer, sized, stopwatch, batches, study, same_vocabulary)
     trainer.accelerator.wait_for_everyone()
     return folder
-
-
-def weight_changing(arguments: RunTrainingArguments) -> dict:
-    """The Trainer's arguments that change what is learned, beyond the specification's own, where not default."""
-    names = (
-        *("adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "label_smoothing_factor", "lr_scheduler_kwargs"),
-        *("lr_scheduler_type", "max_grad_norm", "neftune_noise_alpha", "optim", "optim_args", "tf32", "warmup_steps"),
-        "weight_decay",
-    )
-    # Not from a second instance: making one would reset the state of a distributed run.
-    defaults = {each.name: each.default for each in fields(RunTrainingArguments) if each.name in names}
-    values = {name: _plain(getattr(arguments, name)) for name in names if hasattr(arguments, name)}
-    return {name: value for name, value in values.items() if value != _plain(defaults[name])}
-
-
-def _plain(value):
-    return value.value if isinstance(value, Enum) else value
 
 
 def data_options(run: TrainingRun, config) -> dict[str, Any]:
@@ -359,8 +316,8 @@ def weights_digest(model) -> str:
     return digest.hexdigest()
 
 
-def _only_item(items):
-    return items[0]
+def _only_item(items, **more):
+    return items[0] | more
 
 
 def _finish(run, folder, trainer, sized, stopwatch, batches, study, same_vocabulary):
@@ -378,7 +335,7 @@ def _finish(run, folder, trainer, sized, stopwatch, batches, study, same_vocabul
             "study": study,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "training": asdict(run) | {"task_version": task.version, "min_length": int(batches.lengths.min())},
-            "trainer": {name: _plain(getattr(trainer.args, name)) for name in (*PROTOCOL, "optim", "world_size")},
+            "trainer": {name: plain_value(getattr(trainer.args, name)) for name in (*PROTOCOL, "optim", "world_size")},
             "model": {
                 "architecture": type(model).__name__,
                 "position_encoding": getattr(model.config, "position_encoding", None),

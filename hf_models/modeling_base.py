@@ -10,6 +10,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,10 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.generic import can_return_tuple
+
+from .losses import next_token_loss, refuse_loss_without_model, sequence_loss, token_loss
 
 
 class TokenEmbedding(nn.Embedding):
@@ -89,17 +93,32 @@ else:
 
 
 class Head(_Combined):
-    """A backbone with something on top; `backbone_class` is set by the model file."""
+    """A backbone with something on top; `backbone_class` is set by the model file, `task_loss` by the kind of head."""
 
     backbone_class: type[PreTrainedModel]
+    task_loss: Callable[..., Tensor]
 
     def __init__(self, config):
         super().__init__(config)
         self.model = self.backbone_class(config)
+        self.loss_function = self.task_loss
 
-    def run(self, **inputs):
-        """The backbone's outputs; models with switches of their own extend it."""
+    def run(self, labels=None, **inputs):
+        """The backbone's outputs; models with switches of their own extend it.
+
+        Raises:
+            ValueError: the caller computes the loss from the logits, and it would be another than the model's.
+        """
+        # The Trainer's smoothing and its compute_loss_func keep the labels from the model, but not their number.
+        if labels is None and inputs.get("num_items_in_batch") is not None:
+            reason = self.why_loss_needs_model(inputs)
+            if reason is not None:
+                refuse_loss_without_model(type(self).__name__, reason)
         return self.model(**inputs)
+
+    def why_loss_needs_model(self, inputs: dict) -> str | None:
+        """Why a loss computed from the logits would be wrong; None where it is right."""
+        return None
 
     def finish(self, output, backbone_outputs, attention_mask=None, labels=None, **kwargs):
         """Hands on what the backbone recorded; models with statistics or losses of their own extend it.
@@ -116,16 +135,37 @@ class CausalLMHead(Head):
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     output_class = CausalLMOutputWithPast
+    task_loss = staticmethod(next_token_loss)
+
+    def __init_subclass__(cls, **kwargs):
+        """Lists the class among the library's causal models, by whose names the Trainer decides to shift labels.
+
+        Without it, `label_smoothing_factor` would teach each position its own token. Subclasses of users and those
+        that FSDP makes are listed too. The key is the class name, which is never a model type.
+        """
+        super().__init_subclass__(**kwargs)
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[cls.__name__] = cls.__name__
 
     def __init__(self, config):
         if not config.is_causal:
             raise ValueError(f"{type(self).__name__} needs a causal model; the configuration is bidirectional.")
         super().__init__(config)
+        self.loss_type = "ForCausalLM"  # whatever a subclass is called: the Trainer counts labels after the shift
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    def why_loss_needs_model(self, inputs):
+        """Where the Trainer cannot see that the model is causal, it would not shift the labels."""
+        if torch.compiler.is_compiling():
+            return "torch.compile hides from the Trainer that labels of this model are shifted"
+        if inputs.get("past_key_values") is not None:
+            return "a prefix of PEFT hides from the Trainer that labels of this model are shifted"
+        if inputs.get("shift_labels") is not None:
+            return "shift_labels take the place of labels in the model, but not in the Trainer"
+        return super().why_loss_needs_model(inputs)
+
     @can_return_tuple
-    def forward(
+    def forward(  # noqa: PLR0913, transformers names most
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -135,6 +175,7 @@ class CausalLMHead(Head):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        smoothing: float = 0.0,
         **kwargs,
     ) -> CausalLMOutputWithPast:
         """Next-token logits and, with labels, their cross-entropy.
@@ -148,12 +189,14 @@ class CausalLMHead(Head):
             labels: tokens `[B, T]`, shifted inside; -100 is not scored. `shift_labels` are taken as they are.
             use_cache: whether to return the cache.
             logits_to_keep: compute logits for the last so many positions only (0: all), or for these indices.
+            smoothing: share of the uniform distribution in the targets of the loss (label smoothing).
             kwargs: passed to the backbone and to the loss (`num_items_in_batch`, `shift_labels`).
 
         Returns:
             `logits` `[B, T, V]`, `loss` and `past_key_values`.
         """
         outputs = self.run(
+            labels=labels,
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -166,11 +209,13 @@ class CausalLMHead(Head):
         logits = self.lm_head(outputs.last_hidden_state[:, kept])  # [B, T, V]
         loss, scored = None, None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.vocab_size, smoothing=smoothing, **kwargs
+            )
             shifted = kwargs.get("shift_labels")
             scored = labels[..., 1:] if shifted is None else shifted
         output = self.output_class(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
-        return self.finish(output, outputs, attention_mask, scored, **kwargs)
+        return self.finish(output, outputs, attention_mask, scored, smoothing=smoothing, **kwargs)
 
 
 class MaskedLMHead(Head):
@@ -178,6 +223,7 @@ class MaskedLMHead(Head):
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     output_class = MaskedLMOutput
+    task_loss = staticmethod(token_loss)
 
     def __init__(self, config):
         super().__init__(config)
@@ -192,6 +238,7 @@ class MaskedLMHead(Head):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        smoothing: float = 0.0,
         **kwargs,
     ) -> MaskedLMOutput:
         """Logits `[B, T, V]` and, with labels `[B, T]` (-100 is not scored), their cross-entropy, without a shift.
@@ -199,6 +246,7 @@ class MaskedLMHead(Head):
         The other arguments are those of the causal head.
         """
         outputs = self.run(
+            labels=labels,
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -209,8 +257,12 @@ class MaskedLMHead(Head):
         logits = self.lm_head(outputs.last_hidden_state)  # [B, T, V]
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return self.finish(self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, **kwargs)
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.vocab_size, smoothing=smoothing, **kwargs
+            )
+        return self.finish(
+            self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
+        )
 
 
 class _ClassificationHead(Head):
@@ -228,6 +280,7 @@ class SequenceClassificationHead(_ClassificationHead):
     """One label per sequence, read at the last real token if causal and from the mean of the states if not."""
 
     output_class = SequenceClassifierOutputWithPast
+    task_loss = staticmethod(sequence_loss)
 
     @can_return_tuple
     def forward(
@@ -237,6 +290,7 @@ class SequenceClassificationHead(_ClassificationHead):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        smoothing: float = 0.0,
         **kwargs,
     ) -> SequenceClassifierOutputWithPast:
         """Logits `[B, C]` and, with labels `[B]`, the loss of the configuration's `problem_type`.
@@ -244,6 +298,7 @@ class SequenceClassificationHead(_ClassificationHead):
         Padding must be said in the attention mask; the other arguments are those of the causal head.
         """
         outputs = self.run(
+            labels=labels,
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -255,8 +310,12 @@ class SequenceClassificationHead(_ClassificationHead):
         logits = self.score(self.dropout(pooled))  # [B, C]
         loss = None
         if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
-        return self.finish(self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, **kwargs)
+            loss = self.loss_function(
+                labels=labels, pooled_logits=logits, config=self.config, smoothing=smoothing, **kwargs
+            )
+        return self.finish(
+            self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
+        )
 
     def pool(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """One state per sequence `[B, D]`."""
@@ -274,6 +333,7 @@ class TokenClassificationHead(_ClassificationHead):
     """One label per token."""
 
     output_class = TokenClassifierOutput
+    task_loss = staticmethod(token_loss)
 
     @can_return_tuple
     def forward(
@@ -283,6 +343,7 @@ class TokenClassificationHead(_ClassificationHead):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        smoothing: float = 0.0,
         **kwargs,
     ) -> TokenClassifierOutput:
         """Logits `[B, T, C]` and, with labels `[B, T]` (-100 is not scored), their cross-entropy.
@@ -290,6 +351,7 @@ class TokenClassificationHead(_ClassificationHead):
         The other arguments are those of the causal head.
         """
         outputs = self.run(
+            labels=labels,
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -300,8 +362,10 @@ class TokenClassificationHead(_ClassificationHead):
         logits = self.score(self.dropout(outputs.last_hidden_state))  # [B, T, C]
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, self.config, **kwargs)
-        return self.finish(self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, **kwargs)
+            loss = self.loss_function(logits, labels, self.config, smoothing=smoothing, **kwargs)
+        return self.finish(
+            self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
+        )
 
 
 def compute_dtype(states: Tensor) -> torch.dtype:

@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2
 from transformers.utils.generic import can_return_tuple
 
 from .decoder_layer import DecoderLayer
+from .losses import token_loss
 from .modeling_base import Head, LongreachPreTrainedModel
 
 
@@ -186,11 +187,18 @@ class ConditionalGenerationHead(Head):
 
     _tied_weights_keys = {"lm_head.weight": "model.encoder.embed_tokens.weight"}
     output_class = Seq2SeqLMOutput
+    task_loss = staticmethod(token_loss)
 
     def __init__(self, config):
         super().__init__(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def why_loss_needs_model(self, inputs):
+        """Without the labels, the decoder reads what the batch gives it."""
+        if inputs.get("decoder_input_ids") is None and inputs.get("decoder_inputs_embeds") is None:
+            return "the decoder reads the labels where a batch has no decoder_input_ids"
+        return super().why_loss_needs_model(inputs)
 
     @can_return_tuple
     def forward(  # noqa: PLR0913, transformers names the arguments
@@ -207,6 +215,7 @@ class ConditionalGenerationHead(Head):
         decoder_inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
+        smoothing: float = 0.0,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         """Logits of the target tokens and, with labels, their cross-entropy.
@@ -214,6 +223,7 @@ class ConditionalGenerationHead(Head):
         Args:
             labels: the target `[B, T]`; -100 is not scored. Without `decoder_input_ids` it is also what the decoder
                 reads, shifted right by one.
+            smoothing: share of the uniform distribution in the targets of the loss (label smoothing).
             kwargs: passed to the backbone and to the loss (`num_items_in_batch`).
 
         The other arguments are those of the backbone.
@@ -225,6 +235,7 @@ class ConditionalGenerationHead(Head):
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         decoder_attention_mask = self.target_mask(decoder_attention_mask, labels, past_key_values)
         outputs = self.run(
+            labels=labels,
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -241,10 +252,14 @@ class ConditionalGenerationHead(Head):
         logits = self.lm_head(outputs.last_hidden_state)  # [B, T, V]
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, self.config.vocab_size, shift_labels=labels, **kwargs)
+            loss = self.loss_function(
+                logits, labels, self.config.vocab_size, shift_labels=labels, smoothing=smoothing, **kwargs
+            )
         recorded = {name: value for name, value in outputs.items() if name in self.output_class.__dataclass_fields__}
         output = self.output_class(loss=loss, logits=logits, **recorded)
-        return self.finish(output, outputs, attention_mask, labels, decoder_attention_mask, **kwargs)
+        return self.finish(
+            output, outputs, attention_mask, labels, decoder_attention_mask, smoothing=smoothing, **kwargs
+        )
 
     def finish(
         self, output, backbone_outputs, attention_mask=None, labels=None, decoder_attention_mask=None, **kwargs

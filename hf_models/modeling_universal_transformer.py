@@ -41,6 +41,9 @@ from .recurrent_stack import RecurrentStack
 from .transformer_layer import TransformerLayer
 
 
+PONDERS = "the loss contains what pondering costs"
+
+
 @dataclass
 class UniversalTransformerModelOutput(BaseModelOutputWithPast):
     """States, with the halting statistics of adaptive computation.
@@ -233,11 +236,15 @@ class PonderingHead(Head):
         dropout: nn.Dropout
         pool: Any
 
-    def run(self, **inputs):
+    def run(self, labels=None, **inputs):
         """The backbone, which looks at predictions where an exit asks for it."""
         if self.config.exit_criterion == "stable_argmax":
             inputs["readout"] = self.readout
-        return super().run(**inputs)
+        return super().run(labels, **inputs)
+
+    def why_loss_needs_model(self, inputs):
+        """The ponder cost is weighed by the labels; PonderNet scores every step."""
+        return PONDERS if self.config.halting != "none" else super().why_loss_needs_model(inputs)
 
     def readout(self, states: Tensor) -> Tensor:
         """Logits of states `[..., D]`."""
@@ -258,7 +265,7 @@ class PonderingHead(Head):
         if output.loss is not None:
             if labels is not None and self.config.halting == "ponder_net" and self.training:
                 scored = self.each_step(output, backbone_outputs, attention_mask, labels)
-                output.loss = expected_loss(*scored, labels, items)
+                output.loss = expected_loss(*scored, labels, items, kwargs.get("smoothing", 0.0))
             output.loss = output.loss + self.config.ponder_loss_weight * output.ponder_loss
         return output
 

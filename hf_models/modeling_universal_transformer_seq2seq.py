@@ -21,7 +21,7 @@ from .decoder_layer import CrossAttention, DecoderLayer
 from .modeling_base import register_for_auto_classes
 from .modeling_seq2seq import ConditionalGenerationHead, TransformerSeq2SeqBackbone
 from .modeling_transformer import TransformerPreTrainedModel
-from .modeling_universal_transformer import UniversalTransformerModel, real_tokens
+from .modeling_universal_transformer import PONDERS, UniversalTransformerModel, real_tokens
 from .ponder_net import expected_loss
 
 
@@ -118,11 +118,16 @@ class UniversalTransformerForConditionalGeneration(
     backbone_class = UniversalTransformerSeq2SeqModel
     output_class = UniversalTransformerSeq2SeqLMOutput
 
-    def run(self, **inputs):
+    def run(self, labels=None, **inputs):
         """The backbone, which looks at predictions where an exit asks for it."""
         if self.config.exit_criterion == "stable_argmax":
             inputs["readout"] = self.lm_head
-        return super().run(**inputs)
+        return super().run(labels, **inputs)
+
+    def why_loss_needs_model(self, inputs):
+        """The ponder cost is weighed by the labels; PonderNet scores every step."""
+        halting = (self.config.halting, self.config.encoder_halting or "none")
+        return PONDERS if halting != ("none", "none") else super().why_loss_needs_model(inputs)
 
     def target_mask(self, decoder_attention_mask, labels, past_key_values):
         """Positions after the last scored one do not ponder; the others cannot see them."""
@@ -140,7 +145,8 @@ class UniversalTransformerForConditionalGeneration(
         if backbone_outputs.step_states is not None:
             output.step_logits = tuple(self.lm_head(states) for states in backbone_outputs.step_states)
         if labels is not None and backbone_outputs.halting_probabilities is not None:
-            output.loss = expected_loss(output.step_logits, backbone_outputs.halting_probabilities, labels, items)
+            scored = output.step_logits, backbone_outputs.halting_probabilities
+            output.loss = expected_loss(*scored, labels, items, kwargs.get("smoothing", 0.0))
         output.ponder_loss = self.ponder_loss(backbone_outputs, attention_mask, decoder_attention_mask, labels, items)
         if output.loss is not None and output.ponder_loss is not None:
             output.loss = output.loss + self.config.ponder_loss_weight * output.ponder_loss

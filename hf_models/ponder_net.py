@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .adaptive_computation import HaltingRule
+from .losses import widened
 
 
 class PonderNet(HaltingRule):
@@ -76,7 +77,9 @@ def divergence(probabilities: Tensor, prior: float) -> Tensor:
     return (probabilities * ratio).sum(0)
 
 
-def expected_loss(logits: Iterable[Tensor], probabilities: Iterable[Tensor], labels: Tensor, items=None) -> Tensor:
+def expected_loss(
+    logits: Iterable[Tensor], probabilities: Iterable[Tensor], labels: Tensor, items=None, smoothing: float = 0.0
+) -> Tensor:
     """The task loss: the cross-entropy of each step, weighted by the probability of halting there.
 
     Args:
@@ -84,6 +87,7 @@ def expected_loss(logits: Iterable[Tensor], probabilities: Iterable[Tensor], lab
         probabilities: of halting at each step `[B, T]`, or `[B]`.
         labels: classes `[B, T]`, or `[B]`; -100 is not scored.
         items: number of labels over all micro-batches and processes, or None for this batch's.
+        smoothing: share of the uniform distribution in the targets of every step.
 
     Raises:
         ValueError: the labels are numbers to regress on, or several classes at once.
@@ -92,7 +96,8 @@ def expected_loss(logits: Iterable[Tensor], probabilities: Iterable[Tensor], lab
         raise ValueError("PonderNet's mixture of losses needs labels of classes, one each.")
     total = torch.zeros((), device=labels.device)
     for predicted, probability in zip(logits, probabilities, strict=True):
-        loss = nn.functional.cross_entropy(predicted.flatten(0, -2).float(), labels.flatten(), reduction="none")
+        flat = widened(predicted).flatten(0, -2)
+        loss = nn.functional.cross_entropy(flat, labels.flatten(), reduction="none", label_smoothing=smoothing)
         total = total + (loss * probability.flatten()).sum()
     scored = (labels != -100).sum().clamp(min=1) if items is None else torch.as_tensor(items, device=labels.device)
     return total / scored

@@ -66,7 +66,8 @@ def list_foreign() -> list[str]:
         MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     )
-    return sorted({name for mapping in mappings for name in mapping})
+    # Our causal classes stand in the first mapping too, under names that are no types.
+    return sorted({name for mapping in mappings for name in mapping if name in CONFIG_MAPPING})
 
 
 def is_foreign(config: PreTrainedConfig) -> bool:

@@ -18,9 +18,11 @@ class AlignedLoss:
 
     Args:
         model: the model, of which only the weight of an auxiliary loss is read, such as a balance among experts.
+        smoothing: share of the uniform distribution in the targets (`label_smoothing_factor`).
     """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, smoothing: float = 0.0):
+        self.smoothing = smoothing
         self.auxiliary_weight = getattr(model.config, "router_aux_loss_coef", 0.0)
 
     def __call__(self, outputs, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None):
@@ -33,7 +35,11 @@ class AlignedLoss:
         """
         logits = outputs.logits[:, : labels.shape[1]] if outputs.logits.ndim == 3 else outputs.logits
         total = cross_entropy(
-            logits.flatten(0, -2).float(), labels.flatten(), ignore_index=NOT_SCORED, reduction="sum"
+            logits.flatten(0, -2).float(),
+            labels.flatten(),
+            ignore_index=NOT_SCORED,
+            reduction="sum",
+            label_smoothing=self.smoothing,
         )
         scored = (labels != NOT_SCORED).sum()
         items = scored if num_items_in_batch is None else num_items_in_batch

@@ -20,14 +20,13 @@ from eval_harness.results import read_json
 from eval_harness.scoring import Scorer
 from eval_harness.tasks import get_task
 from eval_harness.training import (
-    RunTrainingArguments,
     default_arguments,
     longest_tokens,
     size_for,
     train,
-    weight_changing,
     weights_digest,
 )
+from eval_harness.training_arguments import RunTrainingArguments, weight_changing
 from tests.tiny_runs import InterruptAt, files, tiny, train_quietly, weights
 
 
