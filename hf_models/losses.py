@@ -18,7 +18,7 @@ def widened(logits: Tensor) -> Tensor:
 
 
 def averaged(loss_function, predicted: Tensor, labels: Tensor, items: Tensor | int | None, **options) -> Tensor:
-    """The sum of a loss, divided by the number of labels over all micro-batches; the mean of these where it is None."""
+    """The sum of a loss, divided by the number of labels over all micro-batches; the mean where that is None."""
     if items is None:
         return loss_function(predicted, labels, **options)
     total = loss_function(predicted, labels, reduction="sum", **options)
