@@ -22,6 +22,7 @@ from eval_harness.models import (
     AlignedLoss,
     SizedModel,
     build_model,
+    calls_embedding,
     describe_checkpoint,
     is_causal,
     is_foreign,
@@ -128,7 +129,7 @@ def train(
         return folder
     set_seed(run.seed)
     model, same_vocabulary = first_model(run, sized)
-    _check_foreign(run, model)
+    _check_foreign(run, model, arguments)
     if model.can_generate():
         model.generation_config = generation_config(run)
         model.generation_config.use_cache = getattr(model.config, "use_cache", True)
@@ -210,12 +211,14 @@ def first_model(run: TrainingRun, sized: SizedModel) -> tuple[Any, bool | None]:
     return start_from(run.model, run.revision, sized.config, head, Vocabulary(run.make_task()).tokens)
 
 
-def _check_foreign(run: TrainingRun, model) -> None:
+def _check_foreign(run: TrainingRun, model, arguments: RunTrainingArguments) -> None:
     format = get_format(run.format)
     if not is_foreign(model.config):
         return
     sizes = format.token_lengths(run.make_task(), run.train_length, bos=run.bos)
     try_out(model.eval(), sizes, decodes=False)
+    if arguments.neftune_noise_alpha and not calls_embedding(model, sizes):
+        raise HarnessError(f"neftune_noise_alpha is refused: {run.model} does not call its input embedding.")
     try:
         training_flops(model, [(sizes, 1)])
     except Exception as error:  # of every kind, from every type, and better now than after the training

@@ -19,7 +19,7 @@ PROTOCOL = {
 
 @dataclass
 class RunTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with the protocol's defaults; every flag of the library works."""
+    """`TrainingArguments` with the protocol's defaults."""
 
     lr_scheduler_type: str = PROTOCOL["lr_scheduler_type"]
     warmup_steps: float = PROTOCOL["warmup_steps"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eval_harness.models.listing import describe_model
     from eval_harness.models.loss import AlignedLoss
     from eval_harness.models.sizes import SizedModel, size_model
-    from eval_harness.models.trial import Trial, decode, sees_ahead, try_out
+    from eval_harness.models.trial import Trial, calls_embedding, decode, sees_ahead, try_out
     from eval_harness.models.warm_start import describe_checkpoint, start_from
 
 _MODULES = {
@@ -25,6 +25,7 @@ _MODULES = {
     "Trial": "trial",
     "auto_class": "foreign",
     "build_model": "building",
+    "calls_embedding": "trial",
     "decode": "trial",
     "describe_checkpoint": "warm_start",
     "describe_model": "listing",
@@ -40,9 +41,9 @@ _MODULES = {
     "try_out": "trial",
 }
 
-__all__ = ["ARCHITECTURES", "AlignedLoss", "SizedModel", "Trial", "auto_class", "build_model", "decode"]
-__all__ += ["describe_checkpoint", "describe_model", "head_of", "is_causal", "is_checkpoint", "is_foreign", "refusal"]
-__all__ += ["revision_of", "sees_ahead", "size_model", "start_from", "try_out"]
+__all__ = ["ARCHITECTURES", "AlignedLoss", "SizedModel", "Trial", "auto_class", "build_model", "calls_embedding"]
+__all__ += ["decode", "describe_checkpoint", "describe_model", "head_of", "is_causal", "is_checkpoint", "is_foreign"]
+__all__ += ["refusal", "revision_of", "sees_ahead", "size_model", "start_from", "try_out"]
 
 
 def __getattr__(name: str):

@@ -102,6 +102,22 @@ def sees_ahead(model: PreTrainedModel, tokens: int) -> bool:
     return bool(gradient[place + 1 : tokens].max() > TOLERANCE * gradient.max())
 
 
+def calls_embedding(model: Any, sizes: dict[str, int]) -> bool:
+    """Whether a model calls its input embedding, where the Trainer adds noise, and not a second one of equal weights.
+
+    Args:
+        model: the model, in evaluation.
+        sizes: as in `try_out`.
+    """
+    called = []
+    hook = model.get_input_embeddings().register_forward_hook(lambda *_: called.append(True))
+    try:
+        try_out(model, sizes, decodes=False)
+    finally:
+        hook.remove()
+    return bool(called)
+
+
 def random_sequence(model: PreTrainedModel, tokens: int) -> torch.Tensor:
     """A sequence of symbols of the task after <bos> [1, T], the same each time."""
     drawn = torch.randint(

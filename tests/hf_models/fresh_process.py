@@ -32,12 +32,15 @@ def digest(model) -> str:
 def look_at(model, input_ids) -> dict:
     """What parent and child compare."""
     import torch
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     model.eval()
     with torch.no_grad():
         target = {"decoder_input_ids": input_ids} if model.config.is_encoder_decoder else {}
         output = model(input_ids, **target)
     found = {"digest": digest(model), "output": output.logits if "logits" in output else output.last_hidden_state}
+    # The Trainer shifts labels that it smooths where the class is among these.
+    found["listed_as_causal"] = type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
     if model.can_generate():
         torch.manual_seed(0)
         found["tokens"] = model.generate(input_ids, max_new_tokens=4, do_sample=False, pad_token_id=0)

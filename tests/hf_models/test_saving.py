@@ -161,6 +161,7 @@ def test_a_process_without_longreach_loads_every_model_whole(child, name):
     assert found[name]["module"].startswith("transformers_modules.")
     assert found[name]["digest"] == expected[name]["digest"]
     torch.testing.assert_close(found[name]["output"], expected[name]["output"], **CLOSE)
+    assert found[name]["listed_as_causal"] == name.endswith("ForCausalLM")
     assert ("tokens" in found[name]) == ("tokens" in expected[name])
     if "tokens" in expected[name]:
         assert torch.equal(found[name]["tokens"], expected[name]["tokens"])

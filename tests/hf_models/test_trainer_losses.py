@@ -282,15 +282,15 @@ def test_halting_on_one_side_of_an_encoder_decoder_is_enough(halting, encoder_ha
 @pytest.mark.parametrize("config_class", [each for each in hf_models.MODEL_CLASSES if heads_of(each) == (WRITES,)])
 def test_an_encoder_decoder_whose_decoder_reads_the_labels_is_refused(config_class, tmp_path):
     data = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in examples(WRITES)]
+    model = build(config_class, WRITES, options_of(config_class))
     with pytest.raises(ValueError, match="decoder reads the labels where a batch has no decoder_input_ids"):
-        model = build(config_class, WRITES, options_of(config_class))
         one_step(model, data, tmp_path, label_smoothing_factor=SMOOTHING)
 
 
 def test_labels_that_are_shifted_already_are_refused(tmp_path):
     data = [{**row, "shift_labels": row["labels"]} for row in examples("ForCausalLM")]
+    model = build(hf_models.LSTMConfig, "ForCausalLM", COMMON)
     with pytest.raises(ValueError, match="shift_labels take the place of labels"):
-        model = build(hf_models.LSTMConfig, "ForCausalLM", COMMON)
         one_step(model, data, tmp_path, label_smoothing_factor=SMOOTHING, remove_unused_columns=False)
 
 

@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
+from transformers.trainer_pt_utils import LabelSmoother
 
 from eval_harness.models import AlignedLoss
 
@@ -30,3 +32,15 @@ def test_the_loss_of_a_classifier_is_that_of_its_labels():
     loss = AlignedLoss(SimpleNamespace(config=SimpleNamespace()))
     expected = -logits.log_softmax(-1)[torch.arange(3), labels[:, 0]].mean()
     torch.testing.assert_close(loss(SimpleNamespace(logits=logits), labels), expected)
+
+
+@pytest.mark.parametrize("items", [None, 10, torch.tensor(7)])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (3, 7)])
+def test_smoothed_labels_give_the_loss_of_the_library(shape, items):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(shape, generator=generator)
+    labels = torch.randint(7, shape[:-1] if len(shape) == 3 else (3, 1), generator=generator)
+    labels[0, 0] = -100
+    expected = LabelSmoother(0.2)({"logits": logits}, labels, num_items_in_batch=items)
+    loss = AlignedLoss(SimpleNamespace(config=SimpleNamespace()), smoothing=0.2)
+    torch.testing.assert_close(loss(SimpleNamespace(logits=logits), labels, items), expected)
