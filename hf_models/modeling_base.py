@@ -95,6 +95,7 @@ else:
 class Head(_Combined):
     """A backbone with something on top; `backbone_class` is set by the model file, `task_loss` by the kind of head."""
 
+    accepts_loss_kwargs = True  # the Trainer gives `num_items_in_batch`
     backbone_class: type[PreTrainedModel]
     task_loss: Callable[..., Tensor]
 
