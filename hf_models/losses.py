@@ -75,7 +75,10 @@ def sequence_loss(labels, pooled_logits, config, num_items_in_batch=None, smooth
 
 @torch.compiler.disable
 def refuse_loss_without_model(name: str, reason: str):
-    """Raises, compiled code too, which would go back to plain code at an error of its own and forget the reason.
+    """Refuses a loss that is computed from the logits.
+
+    It is never compiled: an error within compiled code makes the code run again uncompiled, where `is_compiling` is
+    false and nothing would be refused.
 
     Raises:
         ValueError: always.
