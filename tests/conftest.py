@@ -27,3 +27,8 @@ def trained_once(tmp_path_factory):
 def tiny_run(trained_once, tmp_path):
     """A copy of that folder, free to be changed."""
     return shutil.copytree(trained_once, tmp_path / "run")
+
+
+def pytest_collection_finish():
+    """Keeps what is imported out of every garbage collection from here on; the Trainer asks for one in each run."""
+    gc.freeze()
