@@ -29,6 +29,8 @@ def tiny_run(trained_once, tmp_path):
     return shutil.copytree(trained_once, tmp_path / "run")
 
 
-def pytest_collection_finish():
-    """Keeps what is imported out of every garbage collection from here on; the Trainer asks for one in each run."""
+@pytest.fixture(scope="module", autouse=True)
+def short_garbage_collections():
+    """Leaves what exists before a module out of garbage collections: the Trainer asks for one in each run."""
+    gc.collect()
     gc.freeze()

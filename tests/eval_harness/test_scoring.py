@@ -104,6 +104,10 @@ def assert_decoded(outcomes, expected):
     assert [{name: row[name] for name in expected[0]} for row in found] == expected
 
 
+# One of each kind of cache; the others differ from one of these in their position encoding alone.
+KINDS = ("lstm", "rnn", "stack_rnn", "tape_rnn", "transformer-rope", "transformer-fox", "universal_transformer", "act")
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_teacher_forcing_finds_what_decoding_finds(name):
     architecture, config = MODELS[name]
@@ -111,7 +115,10 @@ def test_teacher_forcing_finds_what_decoding_finds(name):
     scorer = Scorer(model, get_task("duplicate"), "autoregressive", examples=12)
     assert scorer.decoding == "teacher-forced"
     outcomes = scorer.score(lengths_of(2, 5))
-    assert_decoded(outcomes, [row for n in (2, 5) for row in decode_row_by_row(model, scorer.task, n, 12)])
+    assert len(outcomes.examples) == 24
+    rows = 12 if name in KINDS else 2
+    outcomes.examples = [example for example in outcomes.examples if example["index"] < rows]
+    assert_decoded(outcomes, [row for n in (2, 5) for row in decode_row_by_row(model, scorer.task, n, rows)])
 
 
 SOURCE = "sequence_to_sequence"

@@ -7,8 +7,6 @@ found.pt, and saves each model again.
 import hashlib
 import importlib.abc
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -56,15 +54,10 @@ def run(folder: Path, jobs: list[dict]) -> dict:
     """
     import torch
 
+    from tests import warm_process
+
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(folder / "home"),
-        "HF_MODULES_CACHE": str(folder / "modules"),
-    }
-    command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=280)
+    done = warm_process.run(__file__, str(folder), cwd=folder)
     assert done.returncode == 0, done.stderr[-4000:]
     return torch.load(folder / "found.pt")
 

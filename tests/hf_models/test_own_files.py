@@ -1,7 +1,6 @@
 """A position encoding of the user's own file: found, used, saved, and loaded where nothing is installed."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from hf_models import PositionTransformerForCausalLM, PositionTransformerModel
+from tests import warm_process
 from tests.hf_models import fresh_process, own_encoding
 from tests.hf_models.model_cases import build, config_of, tokens
 
@@ -100,14 +100,9 @@ def test_a_class_of_the_main_script_is_refused_at_saving(tmp_path):
         source + "\n\nfrom hf_models import PositionTransformerConfig as C, PositionTransformerModel as M\n"
         "M(C(position_encoding='__main__.Recency')).save_pretrained('saved')\n"
     )
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
-    )
+    done = warm_process.run(script, cwd=tmp_path)
     assert "'__main__.Recency' cannot be saved: put its class in a file of its own" in done.stderr
     assert not (tmp_path / "saved").exists()
-
-
-ROOT = Path(fresh_process.__file__).parents[2]
 
 
 def test_models_without_own_files_save_an_empty_registry(tmp_path):
