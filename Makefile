@@ -9,7 +9,7 @@ SOURCES := hf_models eval_harness scripts tests benchmarks docs/hook.py docs/man
 # Parallel processes get one thread each: threads that spin on busy cores slow a step many times over.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup style quality test demo docs
+.PHONY: help setup style quality check test demo docs
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ setup: $(VENV)/installed  ## make the virtual environment and install
 
 demo: setup  ## train, score and report the study `quickstart`
 	$(BIN)/longreach run quickstart
+
+check: setup  ## run the quick tests, before a commit
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal

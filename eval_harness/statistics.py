@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, Literal
 
-from scipy.stats import binomtest
-
 
 Metric = Literal["exact", "tokens"]
 Row = dict[str, Any]
@@ -25,6 +23,8 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
     Returns:
         The lower and the upper bound, both in [0, 1].
     """
+    from scipy.stats import binomtest  # takes a while to import, and training never gets here
+
     interval = binomtest(successes, trials).proportion_ci(confidence_level=confidence, method="wilson")
     return float(interval.low), float(interval.high)
 

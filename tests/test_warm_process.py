@@ -5,6 +5,7 @@ import pytest
 from tests import warm_process
 
 
+pytestmark = pytest.mark.slow  # the server imports torch and transformers
 PROGRAM = """
 import os, sys
 assert not {"hf_models", "eval_harness", "tests"} & set(sys.modules)

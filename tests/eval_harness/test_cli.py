@@ -106,6 +106,7 @@ def test_a_task_is_exported(capsys, tmp_path):
     assert len(read_table(folder / "data" / "length_9" / "test.parquet")) == 20
 
 
+@pytest.mark.slow
 def test_models_lists_every_model_at_the_budget(capsys):
     code, out, _ = run(capsys, "models", "--budget", "20k")
     assert code == 0

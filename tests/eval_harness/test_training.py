@@ -104,6 +104,7 @@ def test_a_digest_is_of_names_and_values():
     assert weights_digest(model) != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_trains_to_a_folder_that_loads(name, tmp_path):
     folder = train_quietly(tiny(name, steps=3), tmp_path / "run")

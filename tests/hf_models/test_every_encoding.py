@@ -322,6 +322,7 @@ def test_it_stays_finite_in_bfloat16_at_position_100_000(entry, causal):
         assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
+@pytest.mark.slow
 @every_named
 def test_compilation_finds_no_graph_break(entry, causal):
     torch._dynamo.reset()
@@ -332,6 +333,7 @@ def test_compilation_finds_no_graph_break(entry, causal):
     torch.testing.assert_close(states_of(compiled, input_ids, mask=mask), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
 def test_compilation_finds_no_graph_break_in_a_normalizer(normalizer):
     torch._dynamo.reset()

@@ -521,6 +521,7 @@ COMPILED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("direction", "options", "mask"), COMPILED)
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # Dynamo's own, of every autograd.Function
 def test_it_compiles_without_a_graph_break(direction, options, mask):

@@ -236,6 +236,7 @@ COMPILED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", COMPILED)
 def test_a_fully_compiled_model_equals_the_eager_one(case):
     model = build(case, "ForMaskedLM", **COMPILED[case])
@@ -248,6 +249,7 @@ def test_a_fully_compiled_model_equals_the_eager_one(case):
     torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["lstm-2", "rnn", "stack_rnn", "tape_rnn-jumps"])
 def test_a_compiled_recurrent_model_may_break_its_graph_but_equals_the_eager_one(case):
     model = build(case, "ForMaskedLM")

@@ -35,6 +35,7 @@ def test_it_is_named_by_file_and_class(recency):
     build("universal", "Model", position_encoding=f"rope+{recency}")(tokens())
 
 
+@pytest.mark.slow
 def test_its_file_is_saved_with_the_model_and_needs_nothing_installed(recency, tmp_path):
     models = {
         "alone": build("transformer-none", position_encoding={"name": recency, "start": 0.25}),
@@ -93,6 +94,7 @@ def test_pushing_while_saving_is_refused_since_it_would_leave_the_file_out(recen
         model.save_pretrained(tmp_path / "saved", push_to_hub=True)
 
 
+@pytest.mark.slow
 def test_a_class_of_the_main_script_is_refused_at_saving(tmp_path):
     script = tmp_path / "script.py"
     source = Path(own_encoding.__file__).read_text()

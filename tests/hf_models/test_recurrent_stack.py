@@ -524,6 +524,7 @@ def test_generation_with_a_cache_is_generation_without(rule):
     assert torch.equal(with_cache, without)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["none", "act", "published", "ponder_net", "exit"])
 def test_compilation_finds_no_graph_break(rule):
     torch._dynamo.reset()

@@ -206,6 +206,7 @@ def test_such_a_model_refuses_a_cache_and_generates_without(rope_type):
     assert torch.equal(generated, chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rope_type", SCALINGS)
 def test_no_scaling_breaks_the_graph(rope_type):
     torch._dynamo.reset()

@@ -171,6 +171,7 @@ def foreign(model, **changes):
     return tiny(**{"model": model, "format": format, "budget": 20_000, "steps": 4, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", ["gpt2", "qwen2", "mixtral", "t5", "marian", "bert", "mamba", "mamba2", "xlstm", "reformer", "rwkv"]
 )

@@ -11,7 +11,7 @@ from eval_harness.models import ARCHITECTURES, size_model
 from hf_models import LSTMConfig, RNNConfig, StackRNNConfig, TapeRNNConfig, UniversalTransformerConfig
 
 
-BUDGETS = (20_000, 100_000, 1_000_000)
+BUDGETS = (20_000, 100_000, pytest.param(1_000_000, marks=pytest.mark.slow))
 
 
 def counted_by_hand(config) -> int:

@@ -113,6 +113,7 @@ def test_groups_of_a_skill_stand_together(results):
     ]
 
 
+@pytest.mark.slow
 def test_page_terminal_and_summary_have_the_skills(study, tmp_path, capsys):
     page = make_report(study, tmp_path / "report")
     text = page.read_text(encoding="utf-8")
