@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
+from .precision import at_least_float32, exact_dtype
+
 
 class HaltingUnit(nn.Linear):
     """The logit of the halting probability of a state `[B, T, 1]`."""
@@ -57,7 +59,7 @@ class Halting:
     @classmethod
     def start(cls, states: Tensor, real: Tensor | None) -> "Halting":
         """Nothing done yet; padding, where `real` `[B, T]` is false, has halted before the first step."""
-        zeros = torch.zeros(states.shape[:2], dtype=torch.float32, device=states.device)
+        zeros = states.new_zeros(states.shape[:2], dtype=exact_dtype(states.dtype))
         running = torch.ones_like(zeros, dtype=torch.bool) if real is None else real.bool()
         return cls(running, zeros, zeros, zeros, zeros)
 
@@ -116,7 +118,7 @@ class HaltingRule(nn.Module):
 
     def probability(self, states: Tensor) -> Tensor:
         """Halting probabilities `[B, T]` of states `[B, T, D]`; the sigmoid is taken in float32."""
-        return self.unit(states)[..., 0].float().sigmoid()
+        return at_least_float32(self.unit(states)[..., 0]).sigmoid()
 
     def goes_on(self, halting: Halting) -> Tensor:
         """Which positions take the next step `[B, T]`."""

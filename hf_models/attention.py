@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .attention_normalizers import Softmax, parse_normalizer
 from .entries import check_arguments
 from .position_encoding import PositionEncoding, Positions
+from .precision import at_least_float32
 from .running_positions import Running
 
 
@@ -162,7 +163,7 @@ class Attention(nn.Module):
             at: where the tokens stand; `visible` must be set.
             encoding: makes the scores.
         """
-        scores = encoding.scores(query, key, bias, at).float()
+        scores = at_least_float32(encoding.scores(query, key, bias, at))
         weights = self.normalizer.weights(scores, at.visible).to(value.dtype)
         weights = nn.functional.dropout(weights, self.config.attention_dropout, self.training)
         output = torch.einsum("bhqs,bhsk->bhqk", weights, value)
@@ -229,7 +230,7 @@ def flex_attention(query, key, value, mask, scaling, at: Positions, encoding: Po
     key_ids = at.key_ids.expand(len(query), -1)
 
     def add_bias(score, row, head, query_index, key_index):
-        pair = type(pairs)(row, head, query_ids[row, query_index], key_ids[row, key_index], at.drawn)
+        pair = type(pairs)(row, head, query_ids[row, query_index], key_ids[row, key_index], at.drawn, at.dtype)
         return score + bias(pair)
 
     output: Any = compile_friendly_flex_attention(

@@ -13,6 +13,7 @@ from transformers import initialization as init
 
 from .entries import check_arguments, check_choice, parse_entry
 from .position_encoding import Positions
+from .precision import at_least_float32
 
 
 class Softmax(nn.Module):
@@ -50,7 +51,7 @@ class Softmax(nn.Module):
         """Weights of the keys `[B, H, Tq, Tk]`.
 
         Args:
-            scores: float32 `[B, H, Tq, Tk]`.
+            scores: in float32 at least `[B, H, Tq, Tk]`.
             visible: which keys each query sees `[B, 1, Tq, Tk]`; a query that sees none, on padding, may get anything
                 finite.
         """
@@ -84,7 +85,7 @@ class LogN(Softmax):
 
     def temperature(self, states, at):
         """log(n) / log(length)."""
-        return log_visible(at.visible) / math.log(self.length)
+        return log_visible(at) / math.log(self.length)
 
 
 class SSMax(Softmax):
@@ -108,7 +109,7 @@ class SSMax(Softmax):
 
     def temperature(self, states, at):
         """s log(n)."""
-        return self.scale.float()[:, None, None] * log_visible(at.visible)
+        return at_least_float32(self.scale)[:, None, None] * log_visible(at)
 
 
 class StickBreaking(Softmax):
@@ -202,16 +203,16 @@ class ASEntmax(Entmax):
 
     def temperature(self, states, at):
         """1 + b log(n + 1) ** g on the scaled heads, 1 on the others."""
-        beta = nn.functional.softplus(self.beta(states).float()).mT[..., None]  # [B, scaled, Tq, 1]
-        gamma = self.gamma_range * self.gamma(states).float().tanh().mT[..., None]
-        scaled = 1 + beta * log_visible(at.visible, 1) ** gamma
+        beta = nn.functional.softplus(at_least_float32(self.beta(states))).mT[..., None]  # [B, scaled, Tq, 1]
+        gamma = self.gamma_range * at_least_float32(self.gamma(states)).tanh().mT[..., None]
+        scaled = 1 + beta * log_visible(at, 1) ** gamma
         fixed = scaled.new_ones(len(scaled), self.fixed_heads, *scaled.shape[2:])
         return torch.cat([fixed, scaled], dim=1)
 
 
-def log_visible(visible: Tensor, more: int = 0) -> Tensor:
+def log_visible(at: Positions, more: int = 0) -> Tensor:
     """log(n + more), where n counts the keys that each query sees, at least one `[B, 1, Tq, 1]`."""
-    return torch.log(visible.sum(-1, keepdim=True).clamp(min=1).float() + more)
+    return torch.log(at.visible.sum(-1, keepdim=True).clamp(min=1).to(at.dtype) + more)
 
 
 def sparsemax(scores: Tensor) -> Tensor:
@@ -251,7 +252,7 @@ def entmax15(scores: Tensor) -> Tensor:
     mean = (scores * support).sum(-1, keepdim=True) / count
     spread = ((scores - mean).square() * support).sum(-1, keepdim=True)
     # The exact root is at least 1 / k: rounding must not make it less, let alone the root of a negative number.
-    threshold = mean - ((1 - spread) / count).clamp(min=count.float() ** -2).sqrt()
+    threshold = mean - ((1 - spread) / count).clamp(min=count.to(scores.dtype) ** -2).sqrt()
     return (scores - threshold).clamp(min=0).square() * support
 
 

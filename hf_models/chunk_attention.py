@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .precision import at_least_float32
+
 
 # Scores held at once: on a CPU what fits its cache, elsewhere what is enough to be busy.
 CPU_SCORES = 2**18
@@ -109,17 +111,12 @@ class Sight:
 
     def scores(self, query: Tensor, key: Tensor, bias: Tensor | None, part: slice) -> Tensor:
         """Scores of these chunks, nothing seen being the lowest number there is `[M', C, W]`."""
-        scores = exact(torch.bmm(query[part], key[part].mT))
+        scores = at_least_float32(torch.bmm(query[part], key[part].mT))
         if bias is not None:
             scores += bias[part]
         if self.meetings is not None:
             scores -= self.meetings.count(part).clamp(min=1).to(scores.dtype).log_()
         return scores.masked_fill_(self.hidden(part), torch.finfo(scores.dtype).min)
-
-
-def exact(values: Tensor) -> Tensor:
-    """The values in float32 at least."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def windows(chunks: Tensor, reach: int) -> Tensor:
@@ -159,10 +156,10 @@ class ChunkAttention(torch.autograd.Function):
         reach = len(key) - len(query) + 1
         keys, values = windows(key, reach), windows(value, reach)
         output = query.new_empty(*query.shape[:2], value.shape[-1])
-        totals = exact(query.new_empty(query.shape[:2]))
+        totals = at_least_float32(query.new_empty(query.shape[:2]))
         kept = None
         if dropout > 0:
-            kept = torch.rand(*query.shape[:2], keys.shape[1], device=query.device) >= dropout
+            kept = torch.rand(*query.shape[:2], keys.shape[1], dtype=totals.dtype, device=query.device) >= dropout
         with torch.autocast(query.device.type, enabled=False):
             for part in parts(len(query), query.shape[1] * keys.shape[1], query.device):
                 scores = sight.scores(query, keys, bias, part)
@@ -189,12 +186,12 @@ class ChunkAttention(torch.autograd.Function):
             for part in parts(len(query), query.shape[1] * keys.shape[1], query.device):
                 upstream = grad_output[part]
                 weights = ctx.sight.scores(query, keys, bias, part).softmax(-1)
-                grad = exact(torch.bmm(upstream, values[part].mT))
+                grad = at_least_float32(torch.bmm(upstream, values[part].mT))
                 dropped = weights
                 if kept is not None:
                     keep = kept[part] / (1 - ctx.dropout)
                     dropped, grad = weights * keep, grad * keep
-                common = exact(upstream * output[part]).sum(-1) - grad_totals[part]
+                common = at_least_float32(upstream * output[part]).sum(-1) - grad_totals[part]
                 grad = grad.sub_(common[..., None]).mul_(weights)
                 if grad_bias is not None:
                     grad_bias[part] = grad

@@ -60,9 +60,9 @@ class Composed(PositionEncoding):
             states = part.embed(states, ids, step)
         return states
 
-    def turns(self, ids):
+    def turns(self, ids, dtype=torch.float32):
         """Those of the part that turns."""
-        turns = [turns for part in self.parts if (turns := part.turns(ids)) is not None]
+        turns = [turns for part in self.parts if (turns := part.turns(ids, dtype)) is not None]
         return turns[0] if turns else None
 
     def rotate(self, query, key, turns):

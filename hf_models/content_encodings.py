@@ -13,6 +13,7 @@ from .distance_biases import KERPLE, ALiBi
 from .entries import parse_entry
 from .position_biases import FIRE
 from .position_encoding import PositionEncoding, Positions, all_rows
+from .precision import at_least_float32
 
 
 class Shaw(PositionEncoding):
@@ -73,8 +74,9 @@ class ShawValues(Shaw):
 
     def values(self, weights, at):
         """The mean of the distances' vectors under the weights."""
-        per_row = weights.new_zeros(*weights.shape[:3], self.count, dtype=torch.float32)
-        per_row = per_row.scatter_add(-1, self.rows(at).expand_as(weights), weights.float())
+        weights = at_least_float32(weights)
+        per_row = weights.new_zeros(*weights.shape[:3], self.count)
+        per_row = per_row.scatter_add(-1, self.rows(at).expand_as(weights), weights)
         added_values = all_rows(self.added_values, self.count, weights.device).to(per_row.dtype)
         return torch.einsum("bhqr,rk->bhqk", per_row, added_values)
 
@@ -112,11 +114,12 @@ class TransformerXL(PositionEncoding):
 
     def bias(self, query, key, at):
         """What the query's own terms leave of the score: all but q k / sqrt(K)."""
-        with torch.autocast(query.device.type, enabled=False):  # angles and what they multiply stay in float32
-            liked = torch.einsum("hk,bhsk->bhs", self.key_preference.float(), key.float())[:, :, None]
-            asked = query.float() + self.distance_preference.float()[:, None]
+        with torch.autocast(query.device.type, enabled=False):  # angles and what they multiply stay exact
+            query, key = at_least_float32(query), at_least_float32(key)
+            liked = torch.einsum("hk,bhsk->bhs", self.key_preference.to(key.dtype), key)[:, :, None]
+            asked = query + self.distance_preference.to(query.dtype)[:, None]
             sine, cosine = torch.einsum(
-                "bhqk,fchk->cbhqf", asked, self.weight_by_frequency().float()
+                "bhqk,fchk->cbhqf", asked, self.weight_by_frequency().to(query.dtype)
             )  # [B, H, Tq, D / 2]
             return (liked + self.of_distances(sine, cosine, at)) * at.scaling
 
@@ -131,14 +134,14 @@ class TransformerXL(PositionEncoding):
 
     def of_distances(self, sine: Tensor, cosine: Tensor, at: Positions) -> Tensor:
         """Sum over frequencies w of sine * sin(w (i - j)) + cosine * cos(w (i - j)) `[B, H, Tq, Tk]`."""
-        frequencies = torch.arange(0, 2 * sine.shape[-1], 2, dtype=torch.float32, device=sine.device)
+        frequencies = torch.arange(0, 2 * sine.shape[-1], 2, dtype=sine.dtype, device=sine.device)
         frequencies = self.base ** (-frequencies / (2 * sine.shape[-1]))
         if at.drawn is not None:
             return self.of_drawn_distances(sine, cosine, at.drawn, at.query_ids, at.key_ids, frequencies)
         # Ids are counted from the last query, since sines of small numbers are exact.
         last = at.query_ids[:, -1:]
-        angles = (at.query_ids - last)[:, None, :, None].float() * frequencies  # [B, 1, Tq, D / 2]
-        others = (at.key_ids - last)[:, None, :, None].float() * frequencies  # [B, 1, Tk, D / 2]
+        angles = (at.query_ids - last)[:, None, :, None] * frequencies  # [B, 1, Tq, D / 2]
+        others = (at.key_ids - last)[:, None, :, None] * frequencies  # [B, 1, Tk, D / 2]
         with_cosines = sine * angles.sin() + cosine * angles.cos()
         with_sines = cosine * angles.sin() - sine * angles.cos()
         return with_cosines @ others.cos().mT + with_sines @ others.sin().mT
@@ -147,7 +150,7 @@ class TransformerXL(PositionEncoding):
     def of_drawn_distances(sine, cosine, drawn, query_ids, key_ids, frequencies) -> Tensor:
         """The same over drawn distances, no functions of i and j: each row's few are tabled and looked up."""
         sizes = nn.functional.pad(drawn[:, 1:], (1, 0))  # distance 0 counts as 0
-        angles = sizes[:, None, :, None].float() * frequencies  # [B, 1, S, D / 2]
+        angles = sizes[:, None, :, None] * frequencies  # [B, 1, S, D / 2]
         distances = (query_ids[:, None, :, None] - key_ids[:, None, None, :]).expand(len(sine), sine.shape[1], -1, -1)
         index = distances.abs().clamp(max=sizes.shape[1] - 1)
         odd, even = (sine @ angles.sin().mT).gather(-1, index), (cosine @ angles.cos().mT).gather(-1, index)
@@ -200,7 +203,7 @@ class CoPE(PositionEncoding):
         """The query's product with the vector of the key's counted position."""
         index = torch.arange(key.shape[2], device=key.device)
         own = at.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
-        scores = torch.einsum("bhqk,bhsk->bhqs", query, key).float() * at.scaling
+        scores = at_least_float32(torch.einsum("bhqk,bhsk->bhqs", query, key)) * at.scaling
         counted = self.counted(scores.sigmoid() * at.visible, index - own)
         lower = counted.detach().floor()
         share = counted - lower
@@ -208,7 +211,7 @@ class CoPE(PositionEncoding):
         upper = (lower + 1).clamp(max=self.positions - 1)
         # Causal models have no vectors for keys to come, and see none.
         offset = 0 if at.is_causal else (index > own) * self.positions
-        products = torch.einsum("bhqk,pk->bhqp", query, self.vectors.to(query.dtype)).float()
+        products = at_least_float32(torch.einsum("bhqk,pk->bhqp", query, self.vectors.to(query.dtype)))
         return products.gather(-1, lower + offset) * (1 - share) + products.gather(-1, upper + offset) * share
 
     def counted(self, gates: Tensor, ahead: Tensor) -> Tensor:

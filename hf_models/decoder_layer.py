@@ -9,6 +9,7 @@ SPDX-License-Identifier: Apache-2.0
 import torch
 from torch import Tensor, nn
 
+from .precision import at_least_float32
 from .running_positions import PackedSurroundings, Packing
 from .transformer_layer import TransformerLayer
 
@@ -48,7 +49,7 @@ class CrossAttention(nn.Module):
         dropout = self.config.attention_dropout if self.training else 0.0
         weights = None
         if self.config._attn_implementation == "eager":
-            scores = torch.einsum("bhtk,bhsk->bhts", query, key).float() * self.head_dim**-0.5
+            scores = at_least_float32(torch.einsum("bhtk,bhsk->bhts", query, key)) * self.head_dim**-0.5
             if mask is not None:
                 scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
             weights = nn.functional.dropout(scores.softmax(-1).to(value.dtype), dropout)

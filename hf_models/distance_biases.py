@@ -57,7 +57,7 @@ class DistanceBias(PositionEncoding):
         """The bias of each pair.
 
         Args:
-            lengths: float32; in the causal form negative where the key comes after the query.
+            lengths: in float32 at least; in the causal form negative where the key comes after the query.
             heads: index of the pair's head; broadcasts with the lengths.
         """
         raise NotImplementedError
@@ -65,20 +65,21 @@ class DistanceBias(PositionEncoding):
     def pair_bias(self, pairs):
         """The kernel of the pair's distance, in the sense of the form."""
         distances = pairs.distances()
-        lengths = (distances if self.form == "causal" else distances.abs()).float()
+        lengths = (distances if self.form == "causal" else distances.abs()).to(pairs.dtype)
         if self.form == "directional":
             lengths = lengths - 0.5 * (distances > 0)
         return self.kernel(lengths, pairs.heads)
 
 
-def alibi_slopes(heads: Tensor, count: int) -> Tensor:
+def alibi_slopes(heads: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """ALiBi's slopes: 2 ** (-8h / H), and for other than a power of two every second one of the next power's.
 
     Args:
         heads: index of the heads, from 0.
         count: H.
+        dtype: of the slopes.
     """
-    power = 2 ** math.floor(math.log2(count))
+    power, heads = 2 ** math.floor(math.log2(count)), heads.to(dtype)
     rank = torch.where(heads < power, heads + 1, heads - power + 0.5)
     return torch.exp2(-8 / power * rank)
 
@@ -104,14 +105,14 @@ class ALiBi(DistanceBias):
         if self.slopes is not None:
             init.copy_(self.slopes, alibi_slopes(torch.arange(self.count), self.count))
 
-    def slope(self, heads: Tensor) -> Tensor:
-        """Slope of each head, in the shape of `heads`."""
+    def slope(self, heads: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Slope of each head, in the shape of `heads`; `dtype` is that of fixed ones."""
         # Arithmetic in place of a table: FlexAttention cannot inline a tensor that is made on the way.
-        return alibi_slopes(heads, self.count) if self.slopes is None else self.slopes[heads]
+        return alibi_slopes(heads, self.count, dtype) if self.slopes is None else self.slopes[heads]
 
     def kernel(self, lengths, heads):
         """Minus slope times distance."""
-        return -self.slope(heads) * lengths
+        return -self.slope(heads, lengths.dtype) * lengths
 
 
 class NAPE(ALiBi):
@@ -134,9 +135,9 @@ class NAPE(ALiBi):
         super().check(config, **arguments)
         check_heads(cls, config, "alibi_heads", alibi_heads)
 
-    def slope(self, heads):
+    def slope(self, heads, dtype=torch.float32):
         """1 / (h + 1), and nothing in the heads without ALiBi."""
-        return torch.where(heads < self.alibi_heads, 1 / (heads + 1), 0.0)
+        return torch.where(heads < self.alibi_heads, 1 / (heads + 1).to(dtype), 0.0)
 
 
 def check_heads(encoding: type, config, argument: str, value: int | None):
@@ -180,7 +181,7 @@ class HardALiBi(DistanceBias):
     def kernel(self, lengths, heads):
         """Nothing within the window of the head, and beyond it what leaves no weight."""
         beyond = (lengths.abs() > heads) & (heads < self.masked_heads)
-        return torch.where(beyond, self.unseen, 0.0)
+        return torch.where(beyond, self.unseen, torch.zeros_like(lengths))
 
 
 class KERPLE(DistanceBias):
@@ -263,4 +264,4 @@ class Sandwich(DistanceBias):
         product = torch.zeros_like(lengths)
         for frequency in self.frequencies:
             product = product + torch.cos(lengths * frequency)
-        return product / (8 / self.count * (heads + 1))
+        return product / (8 / self.count * (heads + 1).to(lengths.dtype))

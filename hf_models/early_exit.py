@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .adaptive_computation import HaltingRule
+from .precision import at_least_float32
 
 
 class EarlyExit(HaltingRule):
@@ -32,7 +33,8 @@ class EarlyExit(HaltingRule):
     def advance(self, halting, before, after, last, readout: Any = None):
         """Halts where the criterion holds."""
         if self.config.exit_criterion == "latent_difference":
-            change = (after - before).float().norm(dim=-1) / before.float().norm(dim=-1).clamp(min=1e-6)
+            step, length = (at_least_float32(states).norm(dim=-1) for states in (after - before, before))
+            change = step / length.clamp(min=1e-6)
             held, total, predicted = change < self.config.exit_threshold, halting.total, None
         else:
             predicted = readout(after).argmax(-1)  # [B, T]
@@ -47,7 +49,7 @@ class EarlyExit(HaltingRule):
             running=halting.running & ~halts,
             total=total,
             steps=halting.steps + halting.running,
-            weight=halts.float(),
+            weight=halts.to(total.dtype),
             predicted=predicted,
         )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from .position_encoding import PositionEncoding
+from .precision import at_least_float32
 
 
 class FoX(PositionEncoding):
@@ -30,11 +31,11 @@ class FoX(PositionEncoding):
         """The logs of the gates."""
         batch, length, _ = states.shape
         logits = self.gate(states).view(batch, length, -1, self.trace_width)
-        return nn.functional.logsigmoid(logits.float()).transpose(1, 2)
+        return nn.functional.logsigmoid(at_least_float32(logits)).transpose(1, 2)
 
     def bias(self, query, key, at):
         """The sum of the logs between key and query."""
-        logs = at.traces.float()
+        logs = at_least_float32(at.traces)
         if at.real is not None:
             logs = logs * at.real[:, None, :, None]
         own = at.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
@@ -106,20 +107,22 @@ class PaTH(PositionEncoding):
 
     def reflections(self, traces: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
         """Unit vectors `[B, H, Tk, K]` and strengths `[B, H, Tk, 1]`; zeros on padding."""
-        traces = traces.float()
+        traces = at_least_float32(traces)
         if real is not None:
             traces = traces * real[:, None, :, None]
         projected, strength = traces.split([traces.shape[-1] - 1, 1], dim=-1)
         keys = projected.shape[2]
         past = nn.functional.pad(projected, (0, 0, len(self.kernel) - 1, 0))
-        mixed = sum(past[:, :, n : n + keys] * weight[:, None] for n, weight in enumerate(self.kernel.float()))
+        kernel = self.kernel.to(traces.dtype)
+        mixed = sum(past[:, :, n : n + keys] * weight[:, None] for n, weight in enumerate(kernel))
         return nn.functional.normalize(nn.functional.silu(mixed), dim=-1, eps=1e-6), strength
 
     def scores(self, query, key, bias, at):
         """Products of each query, reflected back to each key, with that key."""
-        with torch.autocast(query.device.type, enabled=False):  # errors of reflections add up: float32
+        with torch.autocast(query.device.type, enabled=False):  # errors of reflections add up
             vectors, strengths = self.reflections(at.traces, at.real)
-            scores = self.products(query.float(), key.float(), vectors, strengths, at.query_indices()) * at.scaling
+            query, key = at_least_float32(query), at_least_float32(key)
+            scores = self.products(query, key, vectors, strengths, at.query_indices()) * at.scaling
         return scores if bias is None else scores + bias
 
     def products(self, query: Tensor, key: Tensor, vectors: Tensor, strengths: Tensor, own: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .precision import at_least_float32
+
 
 Factors = tuple[int, int]  # their product is the number of buckets; (n, 1) where there is but one hash
 
@@ -80,10 +82,12 @@ def hash_vectors(vectors: Tensor, axes: Sequence[Tensor], factors: Tensor | Fact
         factors: the same for all rows, or of each row `[B, 2]`.
     """
     buckets, below = torch.zeros((), dtype=torch.long, device=vectors.device), 1
+    vectors = at_least_float32(vectors)
     for index, own in enumerate(axes):
+        own = own.to(vectors.dtype)
         columns, _, rounds, _ = own.shape
         factor = factors[index] if isinstance(factors, tuple) else factors[:, index, None, None, None]
-        turned = vectors.to(own.dtype) @ own.permute(1, 3, 2, 0).flatten(2)  # [B, H, S, R * columns]
+        turned = vectors @ own.permute(1, 3, 2, 0).flatten(2)  # [B, H, S, R * columns]
         turned = turned.unflatten(-1, (rounds, columns))
         if isinstance(factor, Tensor):  # rows with fewer buckets have fewer axes
             turned = turned * (torch.arange(columns, device=turned.device) < factor[..., None] // 2)

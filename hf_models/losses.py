@@ -11,10 +11,7 @@ SPDX-License-Identifier: Apache-2.0
 import torch
 from torch import Tensor, nn
 
-
-def widened(logits: Tensor) -> Tensor:
-    """In float32 at least."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+from .precision import at_least_float32
 
 
 def averaged(loss_function, predicted: Tensor, labels: Tensor, items: Tensor | int | None, **options) -> Tensor:
@@ -36,7 +33,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, items: Tensor | int | None = N
         items: number of labels over all micro-batches and processes (`num_items_in_batch`), or None for these.
         smoothing: share of the uniform distribution in the targets.
     """
-    flat, labels = widened(logits).flatten(0, -2), labels.flatten().to(logits.device)
+    flat, labels = at_least_float32(logits).flatten(0, -2), labels.flatten().to(logits.device)
     return averaged(nn.functional.cross_entropy, flat, labels, items, label_smoothing=smoothing)
 
 
@@ -69,7 +66,7 @@ def sequence_loss(labels, pooled_logits, config, num_items_in_batch=None, smooth
         raise ValueError(f"Labels of the problem_type {config.problem_type!r} cannot be smoothed; give smoothing=0.")
     regression = config.problem_type == "regression"
     function = nn.functional.mse_loss if regression else nn.functional.binary_cross_entropy_with_logits
-    logits = widened(pooled_logits)
+    logits = at_least_float32(pooled_logits)
     return averaged(function, logits, labels.to(logits).view_as(logits), num_items_in_batch)
 
 

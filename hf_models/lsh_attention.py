@@ -15,9 +15,10 @@ from torch.nn.functional import pad
 
 from .attention import Attention, remember
 from .attention_normalizers import Softmax, StickBreaking
-from .chunk_attention import ChunkAttention, Meetings, Reorder, Sight, exact
+from .chunk_attention import ChunkAttention, Meetings, Reorder, Sight
 from .hashing import Factors, columns_for, exponent_for, factors_of, factors_per_row, hash_vectors, seeded_axes
 from .position_encoding import Pairs, PositionEncoding, Positions
+from .precision import at_least_float32
 
 
 BEYOND = 2**32  # more than there are buckets
@@ -44,7 +45,7 @@ class SharedQueryKeyAttention(Attention):
     def project(self, states):
         """The query of each token, the same with root mean square 1 as its key, and its value."""
         shared, value = self.qkv_proj(states).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
-        norm = torch.rsqrt(exact(shared).square().mean(-1, keepdim=True) + 1e-6)
+        norm = torch.rsqrt(at_least_float32(shared).square().mean(-1, keepdim=True) + 1e-6)
         return shared, (shared * norm).to(shared.dtype), value
 
     def attend_eagerly(self, query, key, value, bias, at, encoding):
@@ -411,6 +412,7 @@ class PairMaker:
             self.ids(queries)[..., None],
             self.ids(keys)[..., None, :],
             dense.drawn,
+            dense.dtype,
         )
         bias = self.encoding.pair_bias(pairs)
         return None if bias is None else bias.expand(*queries.shape, keys.shape[-1])

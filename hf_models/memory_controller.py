@@ -21,7 +21,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .modeling_base import compute_dtype
+from .precision import compute_dtype
 from .recurrent import RecurrentLayer, RecurrentWeights
 
 

@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils.generic import can_return_tuple
 
 from .losses import next_token_loss, refuse_loss_without_model, sequence_loss, token_loss
+from .precision import exact_dtype
 
 
 class TokenEmbedding(nn.Embedding):
@@ -326,7 +327,8 @@ class SequenceClassificationHead(_ClassificationHead):
             positions = torch.arange(states.shape[1], device=states.device)
             last = (positions * attention_mask).argmax(dim=-1).long()
             return states[torch.arange(states.shape[0], device=states.device), last]
-        weights = attention_mask / attention_mask.sum(dim=-1, keepdim=True).clamp(min=1)
+        real = attention_mask.to(exact_dtype(states.dtype))
+        weights = real / real.sum(dim=-1, keepdim=True).clamp(min=1)
         return torch.einsum("bt,btd->bd", weights.to(states.dtype), states)
 
 
@@ -367,12 +369,6 @@ class TokenClassificationHead(_ClassificationHead):
         return self.finish(
             self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
         )
-
-
-def compute_dtype(states: Tensor) -> torch.dtype:
-    """The type that a linear map makes of these states, autocast considered."""
-    kind = states.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
 
 
 def register_for_auto_classes(config_class, *model_classes):

@@ -19,6 +19,7 @@ from .configuration_lstm_seq2seq import LSTMSeq2SeqConfig
 from .modeling_base import register_for_auto_classes
 from .modeling_lstm import LSTMLayer, LSTMModel, LSTMPreTrainedModel
 from .modeling_seq2seq import ConditionalGenerationHead, Seq2SeqBackbone
+from .precision import at_least_float32
 from .recurrent import RecurrentPreTrainedModel, real_tokens
 
 
@@ -58,7 +59,7 @@ class GeneralAttention(nn.Module):
             source: states of the source `[B, S, D]`.
             real: which of them are no padding `[B, S]`, or None where all are.
         """
-        scores = torch.einsum("btd,bsd->bts", self.map(states), source).float()
+        scores = at_least_float32(torch.einsum("btd,bsd->bts", self.map(states), source))
         if real is not None:
             scores = scores.masked_fill(~real[:, None], torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1).to(source.dtype)

@@ -20,11 +20,12 @@ from transformers.masking_utils import (
 from .attention import Attention
 from .attention_normalizers import Softmax
 from .attention_types import parse_attention_type
-from .modeling_base import LongreachPreTrainedModel, compute_dtype
+from .modeling_base import LongreachPreTrainedModel
 from .own_files import check_files, save_files
 from .position_encoding import PositionEncoding, Positions
 from .position_encodings import LayerEncodings, own_files
 from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
+from .precision import compute_dtype, exact_dtype
 from .surroundings import Surroundings, added_mask, fit, visible_pairs
 
 
@@ -183,6 +184,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             is_causal=self.config.is_causal,
             real=real,
             drawn=drawn,
+            dtype=exact_dtype(states.dtype),
         )
 
     def _attention_types(self, attention_mask) -> list[type[Attention]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .adaptive_computation import HaltingRule
-from .losses import widened
+from .precision import at_least_float32
 
 
 class PonderNet(HaltingRule):
@@ -52,7 +52,7 @@ class PonderNet(HaltingRule):
             running=halting.running & ~halts,
             total=torch.where(halting.running, total, halting.total),
             steps=halting.steps + halting.running,
-            weight=halts.float(),
+            weight=halts.to(total.dtype),
             probabilities=(*halting.probabilities, probability * halting.running) if self.training else (),
         )
 
@@ -70,7 +70,7 @@ def divergence(probabilities: Tensor, prior: float) -> Tensor:
         probabilities: of halting at each step `[N, B, T]`.
         prior: probability with which the geometric distribution halts at each step.
     """
-    steps = torch.arange(len(probabilities), device=probabilities.device)
+    steps = torch.arange(len(probabilities), dtype=probabilities.dtype, device=probabilities.device)
     geometric = prior * (1 - prior) ** steps
     geometric = (geometric / geometric.sum())[:, None, None]
     ratio = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log() - geometric.log()
@@ -94,10 +94,10 @@ def expected_loss(
     """
     if labels.is_floating_point():
         raise ValueError("PonderNet's mixture of losses needs labels of classes, one each.")
-    total = torch.zeros((), device=labels.device)
+    losses = []
     for predicted, probability in zip(logits, probabilities, strict=True):
-        flat = widened(predicted).flatten(0, -2)
+        flat = at_least_float32(predicted).flatten(0, -2)
         loss = nn.functional.cross_entropy(flat, labels.flatten(), reduction="none", label_smoothing=smoothing)
-        total = total + (loss * probability.flatten()).sum()
+        losses.append((loss * probability.flatten()).sum())
     scored = (labels != -100).sum().clamp(min=1) if items is None else torch.as_tensor(items, device=labels.device)
-    return total / scored
+    return sum(losses[1:], losses[0]) / scored

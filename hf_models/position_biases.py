@@ -49,6 +49,7 @@ class T5(PositionEncoding):
         """Bucket of each signed distance (key to query), of the same shape."""
         distances = distances.clamp(min=0) if self.is_causal else distances
         single = self.side // 2
+        # In float32 in models of float64 too: a distance has the same bucket in every precision.
         size = distances.abs()
         growth = torch.log(size.clamp(min=1) / single) / math.log(self.max_distance / single)
         logarithmic = (single + (growth * (self.side - single)).long()).clamp(max=self.side - 1)
@@ -106,7 +107,7 @@ class FIRE(PositionEncoding):
 
     def pair_bias(self, pairs):
         """The network's output for the pair's head."""
-        distances = pairs.distances().float()
+        distances = pairs.distances().to(pairs.dtype)
         farthest = torch.maximum(pairs.query_ids, pairs.key_ids)
         farthest = torch.maximum(farthest, (self.threshold_factor * self.threshold).abs())
         relative = distances.sign() * self.psi(distances.abs()) / self.psi(farthest).clamp(min=1e-6)

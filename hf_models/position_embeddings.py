@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .entries import check_choice
 from .position_encoding import PositionEncoding
+from .precision import exact_dtype
 
 
 class Learned(PositionEncoding):
@@ -31,13 +32,13 @@ class Learned(PositionEncoding):
         return states if step else states + self.table(ids)
 
 
-def sinusoids(ids: Tensor, width: int, base: float = 10000.0) -> Tensor:
-    """Interleaved sines and cosines of `ids * base ** (-2m / width)` `[..., width]`.
+def sinusoids(ids: Tensor, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Interleaved sines and cosines of `ids * 10000 ** (-2m / width)` `[..., width]`, in float32 at least.
 
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762: channel 2m is the sine, 2m + 1 the cosine.
     """
-    frequencies = base ** (-torch.arange(0, width, 2, dtype=torch.float32, device=ids.device) / width)
-    angles = ids[..., None].float() * frequencies  # [..., width / 2]
+    channels = torch.arange(0, width, 2, dtype=exact_dtype(dtype), device=ids.device)
+    angles = ids[..., None] * 10000.0 ** (-channels / width)  # [..., width / 2]
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
@@ -63,7 +64,7 @@ class Sinusoidal(PositionEncoding):
 
     def embed(self, states, ids, step=0):
         """Adds the sinusoids once, before the first layer or step."""
-        return states if step else states + sinusoids(ids, self.width).to(states.dtype)
+        return states if step else states + sinusoids(ids, self.width, states.dtype).to(states.dtype)
 
 
 class Coordinate(Sinusoidal):
@@ -91,5 +92,5 @@ class Coordinate(Sinusoidal):
         """Adds the coordinate of (position, step)."""
         if step and not self.every_step:
             return states
-        time = sinusoids(ids.new_tensor([step + 1]), self.width)
-        return states + (sinusoids(ids, self.width) + time).to(states.dtype)
+        time = sinusoids(ids.new_tensor([step + 1]), self.width, states.dtype)
+        return states + (sinusoids(ids, self.width, states.dtype) + time).to(states.dtype)

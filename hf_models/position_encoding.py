@@ -35,6 +35,7 @@ class Pairs:
         query_ids: position id of the query.
         key_ids: position id of the key.
         drawn: what a distance counts as, where distances are drawn at random `[B, S]`.
+        dtype: in which functions of ids are computed: float32, or float64 in a model of float64.
     """
 
     rows: Tensor
@@ -42,6 +43,7 @@ class Pairs:
     query_ids: Tensor
     key_ids: Tensor
     drawn: Tensor | None = None
+    dtype: torch.dtype = torch.float32
 
     def distances(self) -> Tensor:
         """Signed distance from key to query, positive in the past."""
@@ -75,6 +77,7 @@ class Positions:
         traces: what the encoding left for each key `[B, H, Tk, E]`, or None.
         columns: index of each query among the keys `[B, Tq]`, where they do not follow one another from `first_query`.
         turns: what `rotate` reads of the new tokens' ids `[B, T, …]`, or None.
+        dtype: in which functions of ids are computed: float32, or float64 in a model of float64.
     """
 
     query_ids: Tensor
@@ -89,6 +92,7 @@ class Positions:
     traces: Tensor | None = None
     columns: Tensor | None = None
     turns: Tensor | None = None
+    dtype: torch.dtype = torch.float32
 
     def query_indices(self) -> Tensor:
         """Index of each query among the keys `[B, Tq]` or `[1, Tq]`."""
@@ -110,12 +114,13 @@ class Positions:
             query_ids=self.query_ids[:, None, :, None],
             key_ids=self.key_ids[:, None, None, :],
             drawn=self.drawn,
+            dtype=self.dtype,
         )
 
     def turned_by(self, encoding: "PositionEncoding") -> "Positions":
         """The same positions with what this encoding's `rotate` reads of them."""
         with torch.no_grad():
-            turns = encoding.turns(self.query_ids)
+            turns = encoding.turns(self.query_ids, self.dtype)
         return replace(self, turns=turns)
 
     def with_traces(self, traces: Tensor | None) -> "Positions":
@@ -180,8 +185,8 @@ class PositionEncoding(nn.Module):
         """States with what the encoding adds to them `[B, T, D]`; `step` is the depth of a recurrent model, from 0."""
         return states
 
-    def turns(self, ids: Tensor) -> Tensor | None:
-        """What `rotate` reads of the new tokens' ids, one tensor `[B, T, …]`; None where nothing is turned.
+    def turns(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
+        """What `rotate` reads of the new tokens' ids, one tensor `[B, T, …]` of type `dtype`, or None.
 
         Computed once per forward pass for all layers that share the encoding, without gradient: what is learned of a
         rotation belongs in `rotate`.

@@ -56,7 +56,8 @@ class StepEncoding(nn.Module):
             ValueError: a learned table has no such step.
         """
         if self.table is None:
-            return states + sinusoids(torch.tensor([step + 1], device=states.device), self.width).to(states.dtype)
+            time = torch.tensor([step + 1], device=states.device)
+            return states + sinusoids(time, self.width, states.dtype).to(states.dtype)
         if step >= self.steps:
             raise ValueError(f"Step {step + 1} is beyond the learned step_encoding of {self.steps} steps.")
         return states + self.table(torch.full((1,), step, device=states.device))

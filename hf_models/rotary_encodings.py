@@ -14,6 +14,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from .entries import check_choice
 from .position_encoding import PositionEncoding
+from .precision import at_least_float32
 
 
 class RoPE(PositionEncoding):
@@ -71,16 +72,17 @@ class RoPE(PositionEncoding):
         """Not where the frequencies depend on the longest position."""
         return self.relative
 
-    def frequencies(self, ids: Tensor) -> tuple[Tensor, float]:
+    def frequencies(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, float]:
         """Angle per position of each pair of channels that is turned, and the factor on cosine and sine.
 
         Computed at each call: a buffer would be cast with the model, and bfloat16 frequencies are wrong far out.
+        Frequencies of other types than "default" are computed by transformers, in float32.
         """
         parameters, device = self.config.rope_parameters, ids.device
         rope_type = parameters["rope_type"]
         if rope_type == "default":
             width = rotary_width(self.config)
-            channels = torch.arange(0, width, 2, dtype=torch.float32, device=device)
+            channels = torch.arange(0, width, 2, dtype=dtype, device=device)
             return parameters["rope_theta"] ** (-channels / width), 1.0
         initialise = ROPE_INIT_FUNCTIONS[rope_type]
         if rope_type == "dynamic":
@@ -92,14 +94,14 @@ class RoPE(PositionEncoding):
             return torch.where(ids.max() >= original, long, short), factor
         return initialise(self.config, device)
 
-    def turns(self, ids):
+    def turns(self, ids, dtype=torch.float32):
         """Cosines and sines of each pair's frequency times the id, once for each head `[B, T, 2, H, width]`.
 
         Products are several times faster where all heads are one row of memory.
         """
-        frequencies, factor = self.frequencies(ids)
+        frequencies, factor = self.frequencies(ids, dtype)
         # The first channel of a pair turns backwards, so that the sine has the sign which it has in the rotation.
-        angles = ids[..., None].float() * torch.cat([-frequencies, frequencies])  # [B, T, width]
+        angles = ids[..., None].to(dtype) * torch.cat([-frequencies, frequencies])  # [B, T, width]
         both = torch.stack([angles.cos(), angles.sin()], dim=2) * factor
         return both[:, :, :, None].repeat(1, 1, 1, self.config.num_attention_heads, 1)
 
@@ -124,7 +126,8 @@ def turn(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """
     width = cosine.shape[-1]
     states = states.transpose(1, 2)  # as projections lie in memory
-    turning = states[..., :width].float().contiguous()  # the halves of strided heads are exchanged ten times slower
+    # Exchanging the halves of strided heads is ten times slower.
+    turning = at_least_float32(states[..., :width]).contiguous()
     partners = torch.cat(turning.chunk(2, dim=-1)[::-1], dim=-1)
     turned = torch.addcmul(turning * cosine, partners, sine).to(states.dtype)
     turned = turned if width == states.shape[-1] else torch.cat([turned, states[..., width:]], dim=-1)
@@ -163,21 +166,22 @@ class XPos(RoPE):
         if scale_base <= 0:
             raise ValueError(f"{cls.__name__} needs a positive scale_base, not {scale_base}.")
 
-    def fading(self, distances: Tensor) -> Tensor:
+    def fading(self, distances: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Factor on each channel at these distances `[B, T]`; growth where they are negative `[B, 1, T, K]`."""
         pairs = rotary_width(self.config) // 2
-        rates = torch.log((torch.arange(pairs, device=distances.device) / pairs + 0.4) / 1.4) / self.scale_base
+        pair = torch.arange(pairs, dtype=dtype, device=distances.device)
+        rates = torch.log((pair / pairs + 0.4) / 1.4) / self.scale_base
         rates = nn.functional.pad(rates.repeat(2), (0, self.config.head_dim - 2 * pairs))  # [K]
         return torch.exp((distances[:, None, :, None] * rates).clamp(max=self.greatest_growth))
 
     def scores(self, query, key, bias, at):
         """The product of turned queries and keys, each pair of channels times its fading."""
-        key = key.float()
+        query, key = at_least_float32(query), at_least_float32(key)
         blocks = []
         for part, ids in zip(query.split(self.block, dim=2), at.query_ids.split(self.block, dim=1), strict=True):
             latest = ids.amax(dim=1, keepdim=True)  # [B, 1]
-            grown = part.float() * self.fading(ids - latest)
-            blocks.append(torch.einsum("bhqk,bhsk->bhqs", grown, key * self.fading(latest - at.key_ids)))
+            grown = part * self.fading(ids - latest, part.dtype)
+            blocks.append(torch.einsum("bhqk,bhsk->bhqs", grown, key * self.fading(latest - at.key_ids, key.dtype)))
         scores = torch.cat(blocks, dim=2) * at.scaling
         return scores if bias is None else scores + bias
 
@@ -226,19 +230,19 @@ class PoPE(PositionEncoding):
         else:
             init.zeros_(self.phase)
 
-    def turns(self, ids):
+    def turns(self, ids, dtype=torch.float32):
         """Angles of the ids in each channel `[B, T, K]`."""
         width = self.phase.shape[-1]
-        frequencies = self.base ** (-torch.arange(width, dtype=torch.float32, device=ids.device) / width)
-        return ids[..., None].float() * frequencies
+        frequencies = self.base ** (-torch.arange(width, dtype=dtype, device=ids.device) / width)
+        return ids[..., None] * frequencies
 
     def rotate(self, query, key, turns):
         """Magnitudes at the angle of the id, and keys at their phase besides `[B, H, T, 2 K]`."""
         angles = turns[:, None]  # [B, 1, T, K]
-        return polar(query, angles), polar(key, angles + self.phase[:, None].float())
+        return polar(query, angles), polar(key, angles + self.phase[:, None].to(angles.dtype))
 
 
 def polar(states: Tensor, angles: Tensor) -> Tensor:
     """The softplus of `states` `[B, H, T, K]` at these angles, as real and imaginary parts `[B, H, T, 2 K]`."""
-    magnitudes = nn.functional.softplus(states.float())
+    magnitudes = nn.functional.softplus(at_least_float32(states))
     return torch.cat([magnitudes * angles.cos(), magnitudes * angles.sin()], dim=-1).to(states.dtype)
