@@ -85,7 +85,7 @@ class LogN(Softmax):
 
     def temperature(self, states, at):
         """log(n) / log(length)."""
-        return log_visible(at) / math.log(self.length)
+        return log_visible(at.visible, at.dtype) / math.log(self.length)
 
 
 class SSMax(Softmax):
@@ -109,7 +109,7 @@ class SSMax(Softmax):
 
     def temperature(self, states, at):
         """s log(n)."""
-        return at_least_float32(self.scale)[:, None, None] * log_visible(at)
+        return at_least_float32(self.scale)[:, None, None] * log_visible(at.visible, at.dtype)
 
 
 class StickBreaking(Softmax):
@@ -205,14 +205,14 @@ class ASEntmax(Entmax):
         """1 + b log(n + 1) ** g on the scaled heads, 1 on the others."""
         beta = nn.functional.softplus(at_least_float32(self.beta(states))).mT[..., None]  # [B, scaled, Tq, 1]
         gamma = self.gamma_range * at_least_float32(self.gamma(states)).tanh().mT[..., None]
-        scaled = 1 + beta * log_visible(at, 1) ** gamma
+        scaled = 1 + beta * log_visible(at.visible, at.dtype, more=1) ** gamma
         fixed = scaled.new_ones(len(scaled), self.fixed_heads, *scaled.shape[2:])
         return torch.cat([fixed, scaled], dim=1)
 
 
-def log_visible(at: Positions, more: int = 0) -> Tensor:
+def log_visible(visible: Tensor, dtype: torch.dtype, more: int = 0) -> Tensor:
     """log(n + more), where n counts the keys that each query sees, at least one `[B, 1, Tq, 1]`."""
-    return torch.log(at.visible.sum(-1, keepdim=True).clamp(min=1).to(at.dtype) + more)
+    return torch.log(visible.sum(-1, keepdim=True).clamp(min=1).to(dtype) + more)
 
 
 def sparsemax(scores: Tensor) -> Tensor:

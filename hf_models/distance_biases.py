@@ -67,7 +67,7 @@ class DistanceBias(PositionEncoding):
         distances = pairs.distances()
         lengths = (distances if self.form == "causal" else distances.abs()).to(pairs.dtype)
         if self.form == "directional":
-            lengths = lengths - 0.5 * (distances > 0)
+            lengths = lengths - 0.5 * (distances > 0).to(lengths.dtype)
         return self.kernel(lengths, pairs.heads)
 
 
