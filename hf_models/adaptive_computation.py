@@ -209,6 +209,6 @@ def weigh(cost: Tensor, real: Tensor | None, labels: Tensor | None, items=None) 
     """
     real = torch.ones_like(cost) if real is None else real.to(cost.dtype)
     mean = (cost * real).sum(-1) / real.sum(-1).clamp(min=1)  # [B]
-    counts = torch.ones_like(mean) if labels is None else (labels != -100).reshape(len(mean), -1).sum(-1)
+    counts = torch.ones_like(mean) if labels is None else (labels != -100).reshape(mean.shape[0], -1).sum(-1)
     items = counts.sum().clamp(min=1) if items is None else torch.as_tensor(items, device=mean.device)
     return (mean * counts).sum() / items

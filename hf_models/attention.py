@@ -138,7 +138,7 @@ class Attention(nn.Module):
         if bias is not None:
             bias = bias.to(query.dtype)
             if implementation == "flex_attention":  # which indexes the batch dimension, so it must have its real size
-                bias = bias.expand(len(query), -1, -1, -1)
+                bias = bias.expand(query.shape[0], -1, -1, -1)
         return ALL_ATTENTION_FUNCTIONS[implementation](
             self,
             query,
@@ -226,8 +226,8 @@ def flex_attention(query, key, value, mask, scaling, at: Positions, encoding: Po
     The arguments are those of `Attention.attend`; `mask` is a block mask or None.
     """
     pairs, bias = at.pairs(), encoding.scalar_bias(query.device)
-    query_ids = at.query_ids.expand(len(query), -1)
-    key_ids = at.key_ids.expand(len(query), -1)
+    query_ids = at.query_ids.expand(query.shape[0], -1)
+    key_ids = at.key_ids.expand(query.shape[0], -1)
 
     def add_bias(score, row, head, query_index, key_index):
         pair = type(pairs)(row, head, query_ids[row, query_index], key_ids[row, key_index], at.drawn, at.dtype)

@@ -130,7 +130,7 @@ class StickBreaking(Softmax):
         past = visible & (seen_from_here > 1)
         left = nn.functional.logsigmoid(-scores).masked_fill(~past, 0.0)
         left = left.flip(-1).cumsum(-1).flip(-1)
-        nearer = nn.functional.pad(left[..., 1:], (0, 1))  # without the key's own
+        nearer = nn.functional.pad(left, (0, 1))[..., 1:]  # without the key's own
         logs = nn.functional.logsigmoid(scores) + nearer
         return logs.masked_fill(~past, -torch.inf).exp()
 
@@ -206,7 +206,7 @@ class ASEntmax(Entmax):
         beta = nn.functional.softplus(at_least_float32(self.beta(states))).mT[..., None]  # [B, scaled, Tq, 1]
         gamma = self.gamma_range * at_least_float32(self.gamma(states)).tanh().mT[..., None]
         scaled = 1 + beta * log_visible(at.visible, at.dtype, more=1) ** gamma
-        fixed = scaled.new_ones(len(scaled), self.fixed_heads, *scaled.shape[2:])
+        fixed = scaled.new_ones(scaled.shape[0], self.fixed_heads, *scaled.shape[2:])
         return torch.cat([fixed, scaled], dim=1)
 
 

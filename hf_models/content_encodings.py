@@ -151,7 +151,7 @@ class TransformerXL(PositionEncoding):
         """The same over drawn distances, no functions of i and j: each row's few are tabled and looked up."""
         sizes = nn.functional.pad(drawn[:, 1:], (1, 0))  # distance 0 counts as 0
         angles = sizes[:, None, :, None] * frequencies  # [B, 1, S, D / 2]
-        distances = (query_ids[:, None, :, None] - key_ids[:, None, None, :]).expand(len(sine), sine.shape[1], -1, -1)
+        distances = (query_ids[:, None, :, None] - key_ids[:, None, None, :]).expand(*sine.shape[:2], -1, -1)
         index = distances.abs().clamp(max=sizes.shape[1] - 1)
         odd, even = (sine @ angles.sin().mT).gather(-1, index), (cosine @ angles.cos().mT).gather(-1, index)
         return odd * distances.sign() + even

@@ -13,6 +13,9 @@ from .position_encoding import PositionEncoding
 from .precision import at_least_float32
 
 
+TRACED_CHUNKS = 8  # chunks of a graph for all lengths, which are as long as they need be
+
+
 class FoX(PositionEncoding):
     """Forget gates: the score of a key falls by the log of the gate of every token after it, the query included.
 
@@ -29,8 +32,7 @@ class FoX(PositionEncoding):
 
     def trace(self, states):
         """The logs of the gates."""
-        batch, length, _ = states.shape
-        logits = self.gate(states).view(batch, length, -1, self.trace_width)
+        logits = self.gate(states).unflatten(-1, (-1, self.trace_width))
         return nn.functional.logsigmoid(at_least_float32(logits)).transpose(1, 2)
 
     def bias(self, query, key, at):
@@ -40,11 +42,12 @@ class FoX(PositionEncoding):
             logs = logs * at.real[:, None, :, None]
         own = at.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
         sums = logs.cumsum(dim=-2)  # [B, H, Tk, E]
-        past = sums.take_along_dim(own, dim=2)[..., :1] - sums[:, :, None, :, 0]  # [B, H, Tq, Tk]
+        rows = own.expand(*sums.shape[:2], -1, self.trace_width)
+        past = sums.gather(2, rows)[..., :1] - sums[:, :, None, :, 0]  # [B, H, Tq, Tk]
         if at.is_causal:
             return past
         sums = sums - logs  # of the tokens before
-        future = sums[:, :, None, :, 1] - sums.take_along_dim(own, dim=2)[..., 1:]
+        future = sums[:, :, None, :, 1] - sums.gather(2, rows)[..., 1:]
         return torch.where(own >= torch.arange(key.shape[2], device=key.device), past, future)
 
 
@@ -100,8 +103,7 @@ class PaTH(PositionEncoding):
 
     def trace(self, states):
         """The projection of each token `[B, H, T, K]`, and the strength of its reflection."""
-        batch, length, _ = states.shape
-        projected = self.project(states).view(batch, length, -1, self.trace_width - 1)
+        projected = self.project(states).unflatten(-1, (-1, self.trace_width - 1))
         strength = 2 * self.strength(states)[..., None].sigmoid()
         return torch.cat([projected, strength], dim=-1).transpose(1, 2)
 
@@ -134,12 +136,35 @@ class PaTH(PositionEncoding):
         """
         index = torch.arange(key.shape[2], device=key.device)
         own = own[:, None, :, None]  # [B, 1, Tq, 1]
-        chunks = [tensor.split(self.chunk, dim=2) for tensor in (key, vectors, strengths)]
+        if torch.compiler.is_compiling():
+            chunks = traced_chunks(key, vectors, strengths)
+        else:
+            chunks = zip(
+                *(part.split(self.chunk, dim=2) for part in (key, vectors, strengths)),
+                index.split(self.chunk),
+                strict=True,
+            )
         products = []
-        for keys, w, b, tokens in reversed(list(zip(*chunks, index.split(self.chunk), strict=True))):
+        for keys, w, b, tokens in reversed(list(chunks)):
             met = (query @ w.mT) * (tokens <= own)  # [B, H, Tq, C]
             mixing = (b * (w @ w.mT)).tril(-1)
             met = torch.linalg.solve_triangular(mixing, met, upper=False, left=False, unitriangular=True) * b.mT
             products.append(query @ keys.mT - met @ (w @ keys.mT).tril(-1))
             query = query - met @ w
-        return torch.cat(products[::-1], dim=-1)
+        products = torch.cat(products[::-1], dim=-1)
+        return products.index_select(-1, index) if torch.compiler.is_compiling() else products
+
+
+def traced_chunks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
+    """Chunks `[B, H, C, …]` of each part `[B, H, Tk, …]` and the index of their tokens `[C]`, for a graph of any length.
+
+    The number of chunks is fixed, and their size is 2 at least, since torch takes sizes of 0 and 1 to be constants.
+    The last chunks are filled up with the last token, at indices that no query reaches.
+    """
+    length, device = parts[0].shape[2], parts[0].device
+    size = length // TRACED_CHUNKS + 2
+    chunks = []
+    for chunk in range(TRACED_CHUNKS):
+        tokens = chunk * size + torch.arange(size, device=device)
+        chunks.append((*(part.index_select(2, tokens.clamp(max=length - 1)) for part in parts), tokens))
+    return chunks

@@ -84,7 +84,15 @@ class MemoryLayer(RecurrentLayer):
         raise NotImplementedError
 
     def run(self, states, real, begin):
-        """Reads token by token. On padding the state is kept."""
+        """Reads token by token. On padding the state is kept.
+
+        Raises:
+            ValueError: a graph for all lengths is asked for, which a loop over tokens has not.
+        """
+        if torch.compiler.is_exporting() and not isinstance(states.shape[1], int):
+            raise ValueError(
+                f"{type(self).__name__} reads token by token, so that it can be exported for a fixed length only."
+            )
         hidden, memory, *others = begin
         dtype = compute_dtype(states)
         hidden, memory = hidden.to(dtype), memory.to(dtype)

@@ -111,7 +111,7 @@ def summarise(source: Tensor, real: Tensor | None) -> Tensor:
         real = torch.ones(source.shape[:2], dtype=torch.bool, device=source.device)
     first = real.long().argmax(-1)
     last = real.shape[1] - 1 - real.flip(-1).long().argmax(-1)
-    rows = torch.arange(len(source), device=source.device)
+    rows = torch.arange(source.shape[0], device=source.device)
     forward, _ = source[rows, last].chunk(2, dim=-1)
     _, backward = source[rows, first].chunk(2, dim=-1)
     return torch.cat([forward, backward], dim=-1)

@@ -107,7 +107,7 @@ class Positions:
     def pairs(self) -> Pairs:
         """Every pair of a query and a key, to broadcast as `[B, H, Tq, Tk]`."""
         device = self.query_ids.device
-        rows = torch.arange(len(self.query_ids) if self.drawn is None else len(self.drawn), device=device)
+        rows = torch.arange((self.query_ids if self.drawn is None else self.drawn).shape[0], device=device)
         return Pairs(
             rows=rows[:, None, None, None],
             heads=torch.arange(self.num_heads, device=device)[None, :, None, None],

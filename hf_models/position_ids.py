@@ -107,7 +107,7 @@ def resolve_position_ids(
         ids = consecutive_ids(total, attention_mask, states.device)
         if position_ids is None:
             return ids, None
-        rows = max(len(ids), len(position_ids))
+        rows = max(ids.shape[0], position_ids.shape[0])
         return torch.cat([ids[:, : total - given].expand(rows, -1), position_ids.expand(rows, -1)], dim=-1), None
     if scheme == "abacus" and position_ids is None and past == 0 and input_ids is not None:
         offsets = torch.randint(config.abacus_offset, (batch, 1), device=states.device) if training else None

@@ -163,6 +163,8 @@ class PackedLayer(RecurrentLayer):
         """Reads real tokens alone."""
         if real is None:
             return self._read(states, begin)
+        if torch.compiler.is_exporting():
+            return self._unpacked(states, real, begin), begin
         order, lengths = (~real).long().argsort(dim=-1, stable=True), real.sum(-1)  # real tokens first
         # A row without real tokens is read for one token, since packing allows no empty rows, and then set back.
         packed = pack_padded_sequence(
@@ -173,6 +175,21 @@ class PackedLayer(RecurrentLayer):
         read = (lengths > 0)[:, None]
         end = tuple(torch.where(read, new, old) for new, old in zip(end, begin, strict=True))
         return reorder(output, order.argsort(-1)), end
+
+    def _unpacked(self, states, real, begin):
+        # Packing needs the lengths as numbers, which a graph for all masks does not have. So a direction reads all
+        # tokens, the real ones of each row first. The last state is then not known.
+        earlier, missing = real.long().cumsum(-1) - 1, (~real).long()
+        behind = real.sum(-1, keepdim=True) + missing.cumsum(-1) - 1
+        places = [torch.where(real, earlier, behind)]
+        if self.directions == 2:  # read from the end
+            places.append(torch.where(real, earlier + missing.sum(-1, keepdim=True), missing.cumsum(-1) - 1))
+        read = []
+        for direction, place in enumerate(places):
+            index = place[..., None].expand_as(states)
+            output, _ = self._read(torch.zeros_like(states).scatter(1, index, states), begin)
+            read.append(output.gather(1, index).chunk(self.directions, dim=-1)[direction])
+        return torch.cat(read, dim=-1) * real[..., None]
 
     def _read(self, inputs, begin):
         output, end = self.read(inputs, tuple(self._by_direction(part) for part in begin))
@@ -267,6 +284,8 @@ class RecurrentBackbone(_Combined):
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         past_key_values = self.cache_for(use_cache, past_key_values)
         real = real_tokens(attention_mask, states.shape[1])
+        if torch.compiler.is_exporting() and real is not None and past_key_values is not None:
+            raise ValueError("A recurrent model is exported with a mask only without a cache: set use_cache=False.")
         given = self.given_to_layers(input_ids, real, past_key_values)
         for slot, layer in enumerate(self.layers):
             states = states if slot == 0 else self.dropout(states)
@@ -279,11 +298,11 @@ class RecurrentBackbone(_Combined):
 
 
 def real_tokens(attention_mask: Tensor | None, length: int) -> Tensor | None:
-    """Which of the last `length` tokens are no padding `[B, length]`; None where all are real."""
+    """Which of the last `length` tokens are no padding `[B, length]`; None where all are known to be real."""
     if attention_mask is None:
         return None
     real = attention_mask[:, -length:].bool()
-    return None if real.all() else real
+    return None if not torch.compiler.is_exporting() and real.all() else real
 
 
 def reorder(states: Tensor, order: Tensor) -> Tensor:

@@ -167,23 +167,33 @@ class XPos(RoPE):
             raise ValueError(f"{cls.__name__} needs a positive scale_base, not {scale_base}.")
 
     def fading(self, distances: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Factor on each channel at these distances `[B, T]`; growth where they are negative `[B, 1, T, K]`."""
+        """Factor on each channel at distances `[B, …]`; growth where they are negative `[B, 1, …, K]`."""
         pairs = rotary_width(self.config) // 2
         pair = torch.arange(pairs, dtype=dtype, device=distances.device)
         rates = torch.log((pair / pairs + 0.4) / 1.4) / self.scale_base
         rates = nn.functional.pad(rates.repeat(2), (0, self.config.head_dim - 2 * pairs))  # [K]
-        return torch.exp((distances[:, None, :, None] * rates).clamp(max=self.greatest_growth))
+        return torch.exp((distances[:, None, ..., None] * rates).clamp(max=self.greatest_growth))
 
     def scores(self, query, key, bias, at):
         """The product of turned queries and keys, each pair of channels times its fading."""
         query, key = at_least_float32(query), at_least_float32(key)
-        blocks = []
-        for part, ids in zip(query.split(self.block, dim=2), at.query_ids.split(self.block, dim=1), strict=True):
-            latest = ids.amax(dim=1, keepdim=True)  # [B, 1]
-            grown = part * self.fading(ids - latest, part.dtype)
-            blocks.append(torch.einsum("bhqk,bhsk->bhqs", grown, key * self.fading(latest - at.key_ids, key.dtype)))
-        scores = torch.cat(blocks, dim=2) * at.scaling
+        length, device = query.shape[2], query.device
+        if torch.compiler.is_compiling():  # all blocks at once, so that the graph holds for every length
+            starts = self.block * torch.arange(length // self.block + 2, device=device)  # 2, since torch fixes 1
+            index = (starts[:, None] + torch.arange(self.block, device=device)).clamp(max=length - 1)  # [X, C]
+            scores = self.products(query[:, :, index], at.query_ids[:, index], key[:, :, None], at.key_ids[:, None])
+            scores = scores.flatten(2, 3).index_select(2, torch.arange(length, device=device))
+        else:
+            blocks = zip(query.split(self.block, dim=2), at.query_ids.split(self.block, dim=1), strict=True)
+            scores = torch.cat([self.products(part, ids, key, at.key_ids) for part, ids in blocks], dim=2)
+        scores = scores * at.scaling
         return scores if bias is None else scores + bias
+
+    def products(self, query: Tensor, ids: Tensor, key: Tensor, key_ids: Tensor) -> Tensor:
+        """Unscaled scores of a block `[B, H, C, Tk]`; X blocks at once are a dimension before C, of size 1 for keys."""
+        latest = ids.amax(dim=-1, keepdim=True)
+        grown = query * self.fading(ids - latest, query.dtype)
+        return grown @ (key * self.fading(latest - key_ids, key.dtype)).mT
 
 
 class PoPE(PositionEncoding):
