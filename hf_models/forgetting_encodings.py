@@ -156,7 +156,7 @@ class PaTH(PositionEncoding):
 
 
 def traced_chunks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
-    """Chunks `[B, H, C, …]` of each part `[B, H, Tk, …]` and the index of their tokens `[C]`, for a graph of any length.
+    """Chunks `[B, H, C, …]` of each part `[B, H, Tk, …]` and the index of their tokens `[C]`, for any length.
 
     The number of chunks is fixed, and their size is 2 at least, since torch takes sizes of 0 and 1 to be constants.
     The last chunks are filled up with the last token, at indices that no query reaches.

@@ -161,10 +161,10 @@ class PackedLayer(RecurrentLayer):
 
     def run(self, states, real, begin):
         """Reads real tokens alone."""
+        if torch.compiler.is_exporting():
+            return self._read_in_graph(states, real, begin)
         if real is None:
             return self._read(states, begin)
-        if torch.compiler.is_exporting():
-            return self._unpacked(states, real, begin), begin
         order, lengths = (~real).long().argsort(dim=-1, stable=True), real.sum(-1)  # real tokens first
         # A row without real tokens is read for one token, since packing allows no empty rows, and then set back.
         packed = pack_padded_sequence(
@@ -176,20 +176,41 @@ class PackedLayer(RecurrentLayer):
         end = tuple(torch.where(read, new, old) for new, old in zip(end, begin, strict=True))
         return reorder(output, order.argsort(-1)), end
 
-    def _unpacked(self, states, real, begin):
-        # Packing needs the lengths as numbers, which a graph for all masks does not have. So a direction reads all
-        # tokens, the real ones of each row first. The last state is then not known.
-        earlier, missing = real.long().cumsum(-1) - 1, (~real).long()
-        behind = real.sum(-1, keepdim=True) + missing.cumsum(-1) - 1
-        places = [torch.where(real, earlier, behind)]
-        if self.directions == 2:  # read from the end
-            places.append(torch.where(real, earlier + missing.sum(-1, keepdim=True), missing.cumsum(-1) - 1))
-        read = []
-        for direction, place in enumerate(places):
-            index = place[..., None].expand_as(states)
-            output, _ = self._read(torch.zeros_like(states).scatter(1, index, states), begin)
-            read.append(output.gather(1, index).chunk(self.directions, dim=-1)[direction])
-        return torch.cat(read, dim=-1) * real[..., None]
+    def _read_in_graph(self, states, real, begin):
+        # Each direction in a loop of its own, of which the half that belongs to the other direction is dropped.
+        output, end = self._loop(states, real, begin)
+        if self.directions == 1:
+            return output, end
+        backward, last = self._loop(states.flip(1), None if real is None else real.flip(1), begin)
+        joined = [
+            torch.cat([one.chunk(2, dim=-1)[0], other.chunk(2, dim=-1)[1]], dim=-1)
+            for one, other in zip((output, *end), (backward.flip(1), *last), strict=True)
+        ]
+        return joined[0], tuple(joined[1:])
+
+    def _loop(self, states, real, begin):
+        # A loop in the graph, since torch unrolls its own modules over the tokens of the example, and packing needs
+        # the lengths as numbers. On padding the state is kept.
+        length = states.shape[1]
+
+        def goes_on(index, *_):
+            return index[0] < length
+
+        def read_next(index, outputs, *state):
+            output, end = self._read(states.index_select(1, index), state)
+            if real is not None:
+                keep = real.index_select(1, index)  # [B, 1]
+                output = output * keep[..., None]
+                end = tuple(torch.where(keep, new, old) for new, old in zip(end, state, strict=True))
+            return index + 1, outputs.index_copy(1, index, output), *end
+
+        first = torch.zeros(1, dtype=torch.long, device=states.device)
+        self._read(
+            states.index_select(1, first), begin
+        )  # here torch's module looks up its weights, which a loop may not
+        begin = [part.clone(memory_format=torch.contiguous_format) for part in begin]  # laid out as what follows it
+        _, output, *end = torch.while_loop(goes_on, read_next, (first, torch.zeros_like(states), *begin))
+        return output, tuple(end)
 
     def _read(self, inputs, begin):
         output, end = self.read(inputs, tuple(self._by_direction(part) for part in begin))
@@ -284,8 +305,6 @@ class RecurrentBackbone(_Combined):
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         past_key_values = self.cache_for(use_cache, past_key_values)
         real = real_tokens(attention_mask, states.shape[1])
-        if torch.compiler.is_exporting() and real is not None and past_key_values is not None:
-            raise ValueError("A recurrent model is exported with a mask only without a cache: set use_cache=False.")
         given = self.given_to_layers(input_ids, real, past_key_values)
         for slot, layer in enumerate(self.layers):
             states = states if slot == 0 else self.dropout(states)

@@ -190,7 +190,7 @@ class XPos(RoPE):
         return scores if bias is None else scores + bias
 
     def products(self, query: Tensor, ids: Tensor, key: Tensor, key_ids: Tensor) -> Tensor:
-        """Unscaled scores of a block `[B, H, C, Tk]`; X blocks at once are a dimension before C, of size 1 for keys."""
+        """Unscaled scores of a block `[B, H, C, Tk]`; X blocks at once are a dimension before C, of 1 for keys."""
         latest = ids.amax(dim=-1, keepdim=True)
         grown = query * self.fading(ids - latest, query.dtype)
         return grown @ (key * self.fading(latest - key_ids, key.dtype)).mT
