@@ -31,7 +31,7 @@ class LongreachConfig(PreTrainedConfig):
     """
 
     zero_allowed = ()  # sizes that may be 0
-    keys_to_ignore_at_inference = ["past_key_values", "ponder_steps", "remainders", "ponder_loss"]
+    keys_to_ignore_at_inference = ["past_key_values", "cache", "ponder_steps", "remainders", "ponder_loss"]
 
     vocab_size: int = 32
     hidden_size: int = 64

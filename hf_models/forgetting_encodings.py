@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .position_encoding import PositionEncoding
+from .position_encoding import PositionEncoding, Positions
 from .precision import at_least_float32
 
 
@@ -107,22 +107,28 @@ class PaTH(PositionEncoding):
         strength = 2 * self.strength(states)[..., None].sigmoid()
         return torch.cat([projected, strength], dim=-1).transpose(1, 2)
 
-    def reflections(self, traces: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+    def reflections(self, at: Positions) -> tuple[Tensor, Tensor]:
         """Unit vectors `[B, H, Tk, K]` and strengths `[B, H, Tk, 1]`; zeros on padding."""
-        traces = at_least_float32(traces)
-        if real is not None:
-            traces = traces * real[:, None, :, None]
+        assert at.traces is not None
+        traces = at_least_float32(at.traces)
+        if at.real is not None:
+            traces = traces * at.real[:, None, :, None]
         projected, strength = traces.split([traces.shape[-1] - 1, 1], dim=-1)
         keys = projected.shape[2]
         past = nn.functional.pad(projected, (0, 0, len(self.kernel) - 1, 0))
         kernel = self.kernel.to(traces.dtype)
-        mixed = sum(past[:, :, n : n + keys] * weight[:, None] for n, weight in enumerate(kernel))
+        parts = [past[:, :, n : n + keys] * weight[:, None] for n, weight in enumerate(kernel)]
+        if at.sequences is not None:  # the convolution begins anew with each sequence
+            before = nn.functional.pad(at.sequences, (len(kernel) - 1, 0), value=-1)
+            own = [before[:, n : n + keys] == at.sequences for n in range(len(kernel))]
+            parts = [part * same[:, None, :, None] for part, same in zip(parts, own, strict=True)]
+        mixed = torch.stack(parts).sum(0)
         return nn.functional.normalize(nn.functional.silu(mixed), dim=-1, eps=1e-6), strength
 
     def scores(self, query, key, bias, at):
         """Products of each query, reflected back to each key, with that key."""
         with torch.autocast(query.device.type, enabled=False):  # errors of reflections add up
-            vectors, strengths = self.reflections(at.traces, at.real)
+            vectors, strengths = self.reflections(at)
             query, key = at_least_float32(query), at_least_float32(key)
             scores = self.products(query, key, vectors, strengths, at.query_indices()) * at.scaling
         return scores if bias is None else scores + bias

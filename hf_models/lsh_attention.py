@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .attention import Attention, remember
+from .attention import Attention
 from .attention_normalizers import Softmax, StickBreaking
 from .chunk_attention import ChunkAttention, Meetings, Reorder, Sight
 from .hashing import Factors, columns_for, exponent_for, factors_of, factors_per_row, hash_vectors, seeded_axes
@@ -67,10 +67,8 @@ class LSHAttention(SharedQueryKeyAttention):
     Padding is sorted to the end and never seen, and chunks and buckets are counted over the tokens of each row alone,
     so that a row's result depends neither on its padding nor on the side of it (unless `wrap_around`).
 
-    More tokens move the earlier ones to other chunks, so a model with such layers is not `prefix_stable`. Decoding
-    with a cache gives for each new token what the layer gives for it among all tokens so far; but what deeper layers
-    cached of earlier tokens was computed before the later ones came, so that with several layers, and more tokens than
-    a chunk holds, it differs from computing all anew.
+    More tokens move the earlier ones to other chunks, so a model with such layers is not `prefix_stable` and has no
+    KV cache.
 
     Encodings act through `embed`, `rotate` and `pair_bias`. A turn by position is hashed along with the vector, so
     that buckets depend on the position. Encodings that read the states of all pairs are refused, and so are
@@ -95,7 +93,7 @@ class LSHAttention(SharedQueryKeyAttention):
         wrap_around: whether the chunks of all rounds form one circle, so that the first of a round looks at the last
             of the one before it.
         seed: with the layer's place in the model, of the hashing, which is then the same in every call and process.
-            None draws anew at every call, with torch's global generator; then cached and repeated calls differ.
+            None draws anew at every call, with torch's global generator; then repeated calls differ.
     """
 
     eager_only = False
@@ -165,16 +163,12 @@ class LSHAttention(SharedQueryKeyAttention):
         stays=True,
         **kwargs,
     ):
-        """As `Attention.forward`; `mask` and `bias` are not read, and there are no weights."""
+        """As `Attention.forward`; `mask` and `bias` are not read, there are no weights, and there is no cache."""
         batch, length, _ = states.shape
         query, key, value = self.offer(states, at.turns, encoding)
         if running is not None:
             key, value = running.keep(key, value, kept_key, kept_value)
         offered = () if running is None else (key, value)
-        if past_key_values is not None:
-            key, value = remember(past_key_values, key, value, slot, stays)
-            total = at.first_query + length  # a cache of fixed size holds more
-            key, value = key[:, :, :total], value[:, :, :total]
         temperature = self.normalizer.temperature(states, at)
         if temperature is not None:
             query = query * temperature.to(query.dtype)
@@ -182,28 +176,25 @@ class LSHAttention(SharedQueryKeyAttention):
         return self.o_proj(output.reshape(batch, length, -1)), None, *offered
 
     def attend_to_keys(self, query, key, value, at: Positions, encoding: PositionEncoding, slot: int = 0) -> Tensor:
-        """Outputs `[B, T, H, K]` of the last T of S tokens.
+        """Outputs `[B, S, H, K]`.
 
         Args:
-            query: scaled `[B, H, T, K]`.
+            query: scaled `[B, H, S, K]`.
             key: `[B, H, S, K]`.
             value: `[B, H, S, K]`.
             at: where the tokens stand.
             encoding: makes the pair bias.
             slot: which of the executed layers this is: a part of the seed.
         """
-        batch, heads, new, _ = query.shape
-        total = key.shape[2]
+        batch, heads, total, _ = query.shape
         pairs = PairMaker(self, at, encoding, total)
         if total <= self.chunk_length:
             tokens = torch.arange(total, device=key.device).expand(batch, heads, 1, -1)
-            bias, sight = pairs.make(tokens[..., total - new :], tokens)
+            bias, sight = pairs.make(tokens, tokens)
             output, _ = self.attend_to_chunks(*(part.flatten(0, 1) for part in (query, key, value)), bias, sight)
-            return output.view(batch, heads, new, -1).transpose(1, 2)
+            return output.view(batch, heads, total, -1).transpose(1, 2)
         rounds = self.hash_and_sort(key, None if at.real is None else at.real[:, :total], slot)
-        window = (self.before + 1 + self.after) * self.chunk_length
-        attend = self.attend_one_by_one if new * window <= total else self.attend_in_chunks
-        output, totals = attend(query, key, value, rounds, pairs)
+        output, totals = self.attend_in_chunks(query, key, value, rounds, pairs)
         if self.num_rounds == 1:
             return output[:, :, :, 0]
         return torch.einsum("bthrk,bthr->bthk", output, totals.softmax(dim=-1).to(output.dtype))
@@ -249,48 +240,19 @@ class LSHAttention(SharedQueryKeyAttention):
         return Rounds(order, slots, pad(buckets, (0, missing + 1), value=-1))
 
     def attend_in_chunks(self, query, key, value, rounds: "Rounds", pairs: "PairMaker") -> tuple[Tensor, Tensor]:
-        """Outputs `[B, T, H, R, K]` and totals `[B, T, H, R]` of every round: chunk by chunk, for many queries."""
-        new, total, slots = query.shape[2], key.shape[2], rounds.order.shape[3]
+        """Outputs `[B, S, H, R, K]` and totals `[B, S, H, R]` of every round, chunk by chunk."""
+        total, slots = key.shape[2], rounds.order.shape[3]
         layout = Layout(rounds, self.chunk_length, self.before, self.after, self.wrap_around)
         tokens = layout.chunks(rounds.order), layout.windows(rounds.order, slots)
         buckets = None
         if not self.across_buckets:
             buckets = layout.chunks(rounds.sorted_buckets()), layout.windows(rounds.sorted_buckets(), -1)
         bias, sight = pairs.make(*tokens, Hashed(rounds, buckets), layout.flatten)
-        if new < total:
-            query = pad(query, (0, 0, total - new, 0))
         query = layout.sort(query, is_query=True)
         key, value = (layout.sort(part, is_query=False) for part in (key, value))
         output, totals = self.attend_to_chunks(query, key, value, bias, sight)
         output, totals = layout.unsort(output), layout.unsort(totals[..., None])[..., 0]
-        return output[:, total - new : total], totals[:, total - new : total]
-
-    def attend_one_by_one(self, query, key, value, rounds: "Rounds", pairs: "PairMaker") -> tuple[Tensor, Tensor]:
-        """The same, for few queries: each with the keys of its own window."""
-        batch, heads, new, width = query.shape
-        total, chunk = key.shape[2], self.chunk_length
-        own = rounds.slots[..., total - new : total]  # [B, H, R, T]
-        window = torch.arange(-self.before * chunk, (1 + self.after) * chunk, device=key.device)
-        columns = (own // chunk * chunk)[..., None] + window  # [B, H, R, T, W]
-        around = self.before * chunk, self.after * chunk, self.wrap_around
-        tokens = at_slots(rounds.order, columns, rounds.order.shape[3], *around)
-        buckets = None
-        if not self.across_buckets:
-            listed = rounds.sorted_buckets()
-            windows = at_slots(listed, columns, -1, *around).flatten(2, 3)
-            buckets = listed.gather(-1, own).flatten(2)[..., None], windows
-        queries = torch.arange(total - new, total, device=key.device)
-        queries = queries.expand(batch, heads, self.num_rounds, new).flatten(2)[..., None]
-        bias, sight = pairs.make(queries, tokens.flatten(2, 3), Hashed(rounds, buckets))
-        rows = torch.arange(batch * heads, device=key.device).view(batch, heads, 1, 1, 1) * total
-        rows = (rows + tokens.clamp(max=total - 1)).flatten()
-        query = query[:, :, None].expand(-1, -1, self.num_rounds, -1, -1).reshape(-1, 1, width)
-        key, value = (
-            part.flatten(0, 2).index_select(0, rows).view(len(query), len(window), -1) for part in (key, value)
-        )
-        output, totals = self.attend_to_chunks(query, key, value, bias, sight)
-        output = output.view(batch, heads, self.num_rounds, new, -1).permute(0, 3, 1, 2, 4)
-        return output, totals.view(batch, heads, self.num_rounds, new).permute(0, 3, 1, 2)
+        return output[:, :total], totals[:, :total]
 
 
 def fixed_factors(num_buckets: int | list[int] | tuple[int, ...] | str) -> Factors | None:
@@ -324,26 +286,6 @@ class Rounds:
         """The bucket in each slot, another number in every round `[B, H, R, L]`."""
         rounds = torch.arange(self.order.shape[2], device=self.order.device)
         return self.buckets.gather(-1, self.order) + 2 * BEYOND * rounds[:, None]
-
-
-def at_slots(values: Tensor, slots: Tensor, none: int, before: int, after: int, circular: bool) -> Tensor:
-    """What stands in slots `[B, H, R, T, W]` of the same round.
-
-    Args:
-        values: of each slot `[B, H, R, L]`.
-        slots: not below `-before`, nor `after` or more beyond the last. There the other rounds begin where all form a
-            circle.
-        none: what stands there where they do not.
-        before: see above.
-        after: see above.
-        circular: see above.
-    """
-    number, length = values.shape[2:]
-    if not circular:
-        return pad(values, (before, after), value=none).gather(-1, (slots + before).flatten(3)).view_as(slots)
-    starts = torch.arange(number, device=slots.device).view(-1, 1, 1) * length
-    slots = (starts + slots) % (number * length)
-    return values.flatten(2).gather(-1, slots.flatten(2)).view_as(slots)
 
 
 @dataclass

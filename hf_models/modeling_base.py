@@ -2,7 +2,7 @@
 
 A model file combines a head with its own base class:
 
-    class LSTMForCausalLM(CausalLMHead, LSTMPreTrainedModel, GenerationMixin): backbone_class = LSTMModel
+    class LSTMForCausalLM(CausalLMHead, LSTMPreTrainedModel, LongreachGenerationMixin): backbone_class = LSTMModel
 
 B batch   T positions   D model width   V vocabulary   C classes
 
@@ -11,23 +11,38 @@ SPDX-License-Identifier: Apache-2.0
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
     CausalLMOutputWithPast,
     MaskedLMOutput,
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .losses import next_token_loss, refuse_loss_without_model, sequence_loss, token_loss
+from .modeling_arguments import BothCacheNames, model_arguments, named_cache
+from .packed_sequences import find_sequences
 from .precision import exact_dtype
+
+
+@dataclass
+class BackboneOutput(BothCacheNames, BaseModelOutputWithPast):
+    """Output of a backbone."""
+
+
+@dataclass
+class CausalLMOutput(BothCacheNames, CausalLMOutputWithPast):
+    """Output of a causal head."""
 
 
 class TokenEmbedding(nn.Embedding):
@@ -53,7 +68,7 @@ class LongreachPreTrainedModel(PreTrainedModel):
 
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values", "cache"]
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -66,19 +81,92 @@ class LongreachPreTrainedModel(PreTrainedModel):
             if module.padding_idx is not None:
                 init.zeros_(module.weight[module.padding_idx])
 
-    def cache_for(self, use_cache: bool | None, past_key_values):
-        """The cache of a forward pass: the one given, a new one where a cache is wanted, else None.
+    def sequences(
+        self, position_ids: Tensor | None, attention_mask: Tensor | None, inputs: Tensor, past_key_values=None
+    ) -> Tensor | None:
+        """Which sequence of its row each new token belongs to `[B, T]`; None where each row holds one.
+
+        Args:
+            position_ids: ids of all tokens or of the new ones, as the caller gave them; they start again with each
+                sequence.
+            attention_mask: 1 on real tokens, 0 on padding, or a mask of pairs, which is left to the caller.
+            inputs: the new tokens `[B, T]`, or their states `[B, T, D]`.
+            past_key_values: the cache that the caller gave, or None.
 
         Raises:
-            ValueError: a bidirectional model is given a cache.
+            ValueError: rows hold several sequences, and the model would mix them.
         """
-        if past_key_values is not None and not self.config.is_causal:
-            raise ValueError("A bidirectional model has no cache; call it with all tokens.")
+        batch, length = inputs.shape[:2]
+        if position_ids is None or not self.position_ids_separate():
+            return None
+        if attention_mask is not None and attention_mask.dim() != 2:
+            return None
+        mask = None if attention_mask is None else attention_mask[:, -length:]
+        sequences = find_sequences(position_ids[..., -length:], mask, batch)
+        reason = self.why_not_packed()
+        if torch.compiler.is_compiling():  # a graph is the same for all ids
+            if reason is not None:
+                torch._assert_async((sequences == 0).all(), self.packing_refusal(reason))
+            return sequences if reason is None and past_key_values is None else None
+        if not sequences.any():
+            return None
+        if reason is not None:
+            raise ValueError(self.packing_refusal(reason))
+        return sequences
+
+    def position_ids_separate(self) -> bool:
+        """Whether position ids that start again begin a new sequence."""
+        return True
+
+    def why_not_packed(self) -> str | None:
+        """Why the model cannot keep several sequences in a row apart; None where it can."""
+        return None
+
+    def packing_refusal(self, reason: str) -> str:
+        """The sentence that refuses several sequences in a row."""
+        return (
+            f"position_ids start again within a row, which means several sequences, and {type(self).__name__} cannot "
+            f"keep them apart: {reason}. Give each sequence a row of its own."
+        )
+
+    def cache_for(self, use_cache: bool | None, past_key_values, packed: bool = False):
+        """The cache of a forward pass: the one given, a new one where a cache is wanted, else None.
+
+        Args:
+            use_cache: whether a cache is wanted; None: as the configuration says, but not in training.
+            past_key_values: the cache that the caller gave, or None.
+            packed: whether rows hold several sequences.
+
+        Raises:
+            ValueError: a cache is given or asked for, and there can be none.
+        """
+        if packed and not torch.compiler.is_compiling():
+            if past_key_values is not None or use_cache:
+                raise ValueError(
+                    "position_ids start again within a row, which means several sequences, and these have no KV "
+                    "cache: set use_cache=False."
+                )
+            return None
+        if not self.prefix_stable:
+            if past_key_values is not None or use_cache:
+                raise ValueError(self.no_cache_reason())
+            return None
         # A training step has no use for a cache, unless it asks for one.
         wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
-        if past_key_values is not None or not wanted or not self.config.is_causal:
-            return past_key_values
+        return self.new_cache() if past_key_values is None and wanted else past_key_values
+
+    def new_cache(self):
+        """An empty cache."""
         return DynamicCache(config=self.config)
+
+    def no_cache_reason(self) -> str:
+        """Why a model that is not prefix-stable has no cache."""
+        if not self.config.is_causal:
+            return "A bidirectional model has no KV cache; call it with all tokens and use_cache=False."
+        return (
+            f"{type(self).__name__} has no KV cache with this configuration, since later tokens change the states of "
+            "earlier ones; call it with all tokens and use_cache=False."
+        )
 
     @property
     def prefix_stable(self) -> bool:
@@ -105,7 +193,7 @@ class Head(_Combined):
         self.model = self.backbone_class(config)
         self.loss_function = self.task_loss
 
-    def run(self, labels=None, **inputs):
+    def run(self, labels=None, shift_labels=None, **inputs):
         """The backbone's outputs; models with switches of their own extend it.
 
         Raises:
@@ -113,7 +201,7 @@ class Head(_Combined):
         """
         # The Trainer's smoothing and its compute_loss_func keep the labels from the model, but not their number.
         if labels is None and inputs.get("num_items_in_batch") is not None:
-            reason = self.why_loss_needs_model(inputs)
+            reason = self.why_loss_needs_model(inputs | {"shift_labels": shift_labels})
             if reason is not None:
                 refuse_loss_without_model(type(self).__name__, reason)
         return self.model(**inputs)
@@ -136,7 +224,7 @@ class CausalLMHead(Head):
     """Predicts the next token at every position."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-    output_class = CausalLMOutputWithPast
+    output_class = CausalLMOutput
     task_loss = staticmethod(next_token_loss)
 
     def __init_subclass__(cls, **kwargs):
@@ -166,6 +254,7 @@ class CausalLMHead(Head):
             return "shift_labels take the place of labels in the model, but not in the Trainer"
         return super().why_loss_needs_model(inputs)
 
+    @model_arguments
     @can_return_tuple
     def forward(  # noqa: PLR0913, transformers names most
         self,
@@ -177,9 +266,10 @@ class CausalLMHead(Head):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        shift_labels: Tensor | None = None,
         smoothing: float = 0.0,
         **kwargs,
-    ) -> CausalLMOutputWithPast:
+    ) -> CausalLMOutput:
         """Next-token logits and, with labels, their cross-entropy.
 
         Args:
@@ -188,17 +278,19 @@ class CausalLMHead(Head):
             position_ids: ids of all tokens `[B, S]` or of the new ones `[B, T]`; recurrent models take none.
             past_key_values: cache of an earlier call.
             inputs_embeds: embedded tokens `[B, T, D]` in place of `input_ids`.
-            labels: tokens `[B, T]`, shifted inside; -100 is not scored. `shift_labels` are taken as they are.
+            labels: tokens `[B, T]`, shifted inside; -100 is not scored.
             use_cache: whether to return the cache.
             logits_to_keep: compute logits for the last so many positions only (0: all), or for these indices.
+            shift_labels: labels that are shifted already `[B, T]`, which are scored in place of `labels`.
             smoothing: share of the uniform distribution in the targets of the loss (label smoothing).
-            kwargs: passed to the backbone and to the loss (`num_items_in_batch`, `shift_labels`).
+            kwargs: passed to the backbone and to the loss (`num_items_in_batch`).
 
         Returns:
             `logits` `[B, T, V]`, `loss` and `past_key_values`.
         """
         outputs = self.run(
             labels=labels,
+            shift_labels=shift_labels,
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -212,15 +304,77 @@ class CausalLMHead(Head):
         loss, scored = None, None
         if labels is not None:
             loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.vocab_size, smoothing=smoothing, **kwargs
+                logits=logits,
+                labels=labels,
+                vocab_size=self.config.vocab_size,
+                shift_labels=shift_labels,
+                smoothing=smoothing,
+                **kwargs,
             )
-            shifted = kwargs.get("shift_labels")
-            scored = labels[..., 1:] if shifted is None else shifted
-        output = self.output_class(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
+            scored = labels[..., 1:] if shift_labels is None else shift_labels
+        output = self.output_class(loss=loss, logits=logits, **named_cache(outputs.past_key_values))
         return self.finish(output, outputs, attention_mask, scored, smoothing=smoothing, **kwargs)
 
 
-class MaskedLMHead(Head):
+class UnshiftedHead(Head):
+    """A head whose labels stand where its outputs do; it returns no cache.
+
+    Subclasses give `predict` and `compute_loss`.
+    """
+
+    output_class: type[ModelOutput]
+
+    @model_arguments
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values=None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        smoothing: float = 0.0,
+        **kwargs,
+    ):
+        """Logits `[B, T, V]`, of sequences `[B, C]`; with labels `[B, T]`, of sequences `[B]`, the loss too.
+
+        Labels are not shifted, and -100 is not scored. The other arguments are those of the causal head.
+
+        Raises:
+            ValueError: a cache is asked for.
+        """
+        if use_cache:
+            raise ValueError(f"{type(self).__name__} returns no KV cache; call it with use_cache=False.")
+        outputs = self.run(
+            labels=labels,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=False,
+            **kwargs,
+        )
+        logits = self.predict(outputs.last_hidden_state, attention_mask)
+        loss = None
+        if labels is not None:
+            loss = self.compute_loss(logits, labels, smoothing=smoothing, **kwargs)
+        return self.finish(
+            self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
+        )
+
+    def predict(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Logits of hidden states `[B, T, D]`."""
+        raise NotImplementedError
+
+    def compute_loss(self, logits: Tensor, labels: Tensor, **kwargs) -> Tensor:
+        """The loss, normalised by `num_items_in_batch` where that is given."""
+        raise NotImplementedError
+
+
+class MaskedLMHead(UnshiftedHead):
     """Predicts the token of every position."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -232,42 +386,16 @@ class MaskedLMHead(Head):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        smoothing: float = 0.0,
-        **kwargs,
-    ) -> MaskedLMOutput:
-        """Logits `[B, T, V]` and, with labels `[B, T]` (-100 is not scored), their cross-entropy, without a shift.
+    def predict(self, hidden_states, attention_mask):
+        """One token for every position `[B, T, V]`."""
+        return self.lm_head(hidden_states)
 
-        The other arguments are those of the causal head.
-        """
-        outputs = self.run(
-            labels=labels,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            use_cache=False,
-            **kwargs,
-        )
-        logits = self.lm_head(outputs.last_hidden_state)  # [B, T, V]
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.vocab_size, smoothing=smoothing, **kwargs
-            )
-        return self.finish(
-            self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
-        )
+    def compute_loss(self, logits, labels, **kwargs):
+        """Cross-entropy."""
+        return self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
 
 
-class _ClassificationHead(Head):
+class _ClassificationHead(UnshiftedHead):
     """A linear map to classes, after dropout."""
 
     def __init__(self, config):
@@ -279,52 +407,40 @@ class _ClassificationHead(Head):
 
 
 class SequenceClassificationHead(_ClassificationHead):
-    """One label per sequence, read at the last real token if causal and from the mean of the states if not."""
+    """One label per sequence, read at the last real token if causal and from the mean of the states if not.
+
+    The attention mask shows where padding is.
+    """
 
     output_class = SequenceClassifierOutputWithPast
     task_loss = staticmethod(sequence_loss)
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        smoothing: float = 0.0,
-        **kwargs,
-    ) -> SequenceClassifierOutputWithPast:
-        """Logits `[B, C]` and, with labels `[B]`, the loss of the configuration's `problem_type`.
+    def why_not_packed(self):
+        """The label is that of a row."""
+        return "it has one label for each row"
 
-        Padding must be said in the attention mask; the other arguments are those of the causal head.
-        """
-        outputs = self.run(
-            labels=labels,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            use_cache=False,
-            **kwargs,
-        )
-        pooled = self.pool(outputs.last_hidden_state, attention_mask)
-        logits = self.score(self.dropout(pooled))  # [B, C]
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(
-                labels=labels, pooled_logits=logits, config=self.config, smoothing=smoothing, **kwargs
-            )
-        return self.finish(
-            self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
-        )
+    def run(self, labels=None, shift_labels=None, **inputs):
+        """The backbone's outputs, of one sequence in each row."""
+        given: Any = inputs.get("inputs_embeds") if inputs.get("input_ids") is None else inputs["input_ids"]
+        self.sequences(inputs.get("position_ids"), inputs.get("attention_mask"), given)
+        return super().run(labels, shift_labels, **inputs)
+
+    def predict(self, hidden_states, attention_mask):
+        """One class for every sequence `[B, C]`."""
+        return self.score(self.dropout(self.pool(hidden_states, attention_mask)))
+
+    def compute_loss(self, logits, labels, **kwargs):
+        """The loss of the configuration's `problem_type`."""
+        return self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
 
     def pool(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """One state per sequence `[B, D]`."""
+        length = states.shape[1]
         if attention_mask is None:
             attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
+        attention_mask = attention_mask[:, -length:]  # without cached tokens
         if self.config.is_causal:
-            positions = torch.arange(states.shape[1], device=states.device)
+            positions = torch.arange(length, device=states.device)
             last = (positions * attention_mask).argmax(dim=-1).long()
             return states[torch.arange(states.shape[0], device=states.device), last]
         real = attention_mask.to(exact_dtype(states.dtype))
@@ -338,37 +454,13 @@ class TokenClassificationHead(_ClassificationHead):
     output_class = TokenClassifierOutput
     task_loss = staticmethod(token_loss)
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        smoothing: float = 0.0,
-        **kwargs,
-    ) -> TokenClassifierOutput:
-        """Logits `[B, T, C]` and, with labels `[B, T]` (-100 is not scored), their cross-entropy.
+    def predict(self, hidden_states, attention_mask):
+        """One class for every position `[B, T, C]`."""
+        return self.score(self.dropout(hidden_states))
 
-        The other arguments are those of the causal head.
-        """
-        outputs = self.run(
-            labels=labels,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            use_cache=False,
-            **kwargs,
-        )
-        logits = self.score(self.dropout(outputs.last_hidden_state))  # [B, T, C]
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, self.config, smoothing=smoothing, **kwargs)
-        return self.finish(
-            self.output_class(loss=loss, logits=logits), outputs, attention_mask, labels, smoothing=smoothing, **kwargs
-        )
+    def compute_loss(self, logits, labels, **kwargs):
+        """Cross-entropy."""
+        return self.loss_function(logits, labels, self.config, **kwargs)
 
 
 def register_for_auto_classes(config_class, *model_classes):

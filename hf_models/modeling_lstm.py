@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from torch import nn
-from transformers.generation import GenerationMixin
 
 from .configuration_lstm import LSTMConfig
 from .modeling_base import (
@@ -17,6 +16,7 @@ from .modeling_base import (
     TokenClassificationHead,
     register_for_auto_classes,
 )
+from .modeling_generation import LongreachGenerationMixin
 from .recurrent import PackedLayer, RecurrentBackbone, RecurrentPreTrainedModel
 
 
@@ -48,7 +48,7 @@ class LSTMModel(RecurrentBackbone, LSTMPreTrainedModel):
     layer_class = LSTMLayer
 
 
-class LSTMForCausalLM(CausalLMHead, LSTMPreTrainedModel, GenerationMixin):
+class LSTMForCausalLM(CausalLMHead, LSTMPreTrainedModel, LongreachGenerationMixin):
     """The LSTM with a next-token head; `generate()` carries its state."""
 
     backbone_class = LSTMModel

@@ -9,14 +9,16 @@ B batch   T new target tokens   S source tokens   D model width
 SPDX-License-Identifier: Apache-2.0
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_lstm_seq2seq import LSTMSeq2SeqConfig
-from .modeling_base import register_for_auto_classes
+from .modeling_arguments import model_arguments
+from .modeling_base import BackboneOutput, register_for_auto_classes
+from .modeling_generation import LongreachGenerationMixin
 from .modeling_lstm import LSTMLayer, LSTMModel, LSTMPreTrainedModel
 from .modeling_seq2seq import ConditionalGenerationHead, Seq2SeqBackbone
 from .precision import at_least_float32
@@ -79,18 +81,32 @@ class LSTMDecoder(LSTMPreTrainedModel):
         self.attention = GeneralAttention(config)
         self.post_init()
 
+    @model_arguments
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
-        self, inputs_embeds: Tensor, source: Tensor, source_mask=None, attention_mask=None, past_key_values=None, **_
-    ) -> BaseModelOutputWithPast:
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values=None,
+        inputs_embeds: Any = None,
+        use_cache: bool | None = None,
+        source: Any = None,
+        source_mask: Tensor | None = None,
+        **kwargs,
+    ) -> BackboneOutput:
         """States of the new target tokens.
 
         Args:
+            input_ids: not used: the target is embedded.
+            attention_mask: 1 on real target tokens, cached tokens included, or None.
+            position_ids: not used: the order is in the recurrence.
+            past_key_values: the decoder's own cache, or None.
             inputs_embeds: embedded target `[B, T, D]`.
+            use_cache: not used: a cache that is wanted is given.
             source: states of the source `[B, S, D]`.
             source_mask: 1 on real source tokens `[B, S]`, or None.
-            attention_mask: 1 on real target tokens, cached tokens included, or None.
-            past_key_values: the decoder's own cache, or None.
+            kwargs: not used.
 
         Returns:
             `last_hidden_state` `[B, T, D]`.
@@ -102,7 +118,7 @@ class LSTMDecoder(LSTMPreTrainedModel):
             states = states if slot == 0 else self.dropout(states)
             states = layer(states, real, summary, past_key_values=past_key_values, slot=slot)
         states, _ = self.attention(self.dropout(states), source, source_real)
-        return BaseModelOutputWithPast(last_hidden_state=states)
+        return BackboneOutput(last_hidden_state=states)
 
 
 def summarise(source: Tensor, real: Tensor | None) -> Tensor:
@@ -136,7 +152,7 @@ class LSTMSeq2SeqModel(Seq2SeqBackbone, LSTMSeq2SeqPreTrainedModel):
         return {"source": states, "source_mask": attention_mask}
 
 
-class LSTMForConditionalGeneration(ConditionalGenerationHead, LSTMSeq2SeqPreTrainedModel, GenerationMixin):
+class LSTMForConditionalGeneration(ConditionalGenerationHead, LSTMSeq2SeqPreTrainedModel, LongreachGenerationMixin):
     """The sequence-to-sequence LSTM with a head that predicts the target; `generate()` carries its state."""
 
     backbone_class = LSTMSeq2SeqModel

@@ -8,13 +8,13 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from torch import Tensor, nn
-from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.output_capturing import capture_outputs
 
 from .attention import Attention
 from .configuration_position_transformer import PositionTransformerConfig
+from .modeling_arguments import model_arguments, named_cache
 from .modeling_base import (
+    BackboneOutput,
     CausalLMHead,
     MaskedLMHead,
     SequenceClassificationHead,
@@ -22,7 +22,7 @@ from .modeling_base import (
     TokenEmbedding,
     register_for_auto_classes,
 )
-from .modeling_transformer import PositionIdsGeneration, TransformerPreTrainedModel
+from .modeling_transformer import PositionIdsGenerationMixin, TransformerPreTrainedModel
 from .position_encodings import LayerEncodings
 from .transformer_layer import TransformerLayer
 
@@ -50,6 +50,7 @@ class PositionTransformerModel(PositionTransformerPreTrainedModel):
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if pre_norm else nn.Identity()
         self.post_init()
 
+    @model_arguments
     @capture_outputs
     def forward(
         self,
@@ -61,7 +62,7 @@ class PositionTransformerModel(PositionTransformerPreTrainedModel):
         use_cache: bool | None = None,
         sources: list[tuple] | None = None,
         **kwargs,
-    ) -> BaseModelOutputWithPast:
+    ) -> BackboneOutput:
         """States of the new tokens.
 
         Args:
@@ -78,9 +79,10 @@ class PositionTransformerModel(PositionTransformerPreTrainedModel):
             `last_hidden_state` `[B, T, D]` and `past_key_values`.
         """
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        past_key_values = self.cache_for(use_cache, past_key_values)
+        sequences = self.sequences(position_ids, attention_mask, states, past_key_values)
+        past_key_values = self.cache_for(use_cache, past_key_values, packed=sequences is not None)
         surroundings = self.surroundings(
-            self.encodings, states, attention_mask, position_ids, past_key_values, input_ids, sources
+            self.encodings, states, attention_mask, position_ids, past_key_values, input_ids, sources, sequences
         )
         states = self.dropout(states)
         for slot, (layer, around) in enumerate(zip(self.layers, surroundings, strict=True)):
@@ -88,12 +90,10 @@ class PositionTransformerModel(PositionTransformerPreTrainedModel):
             if self.encodings.enters(slot):
                 states = encoding.embed(states, around.at.query_ids)
             states = layer(*around.of(states, encoding), past_key_values=past_key_values, slot=slot, **kwargs)
-        return BaseModelOutputWithPast(last_hidden_state=self.norm(states), past_key_values=past_key_values)
+        return BackboneOutput(last_hidden_state=self.norm(states), **named_cache(past_key_values))
 
 
-class PositionTransformerForCausalLM(
-    PositionIdsGeneration, CausalLMHead, PositionTransformerPreTrainedModel, GenerationMixin
-):
+class PositionTransformerForCausalLM(PositionIdsGenerationMixin, CausalLMHead, PositionTransformerPreTrainedModel):
     """The causal transformer with a next-token head; `generate()` works."""
 
     backbone_class = PositionTransformerModel

@@ -5,12 +5,11 @@ Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the encodings name their 
 SPDX-License-Identifier: Apache-2.0
 """
 
-from transformers.generation import GenerationMixin
-
 from .attention import Attention
 from .configuration_position_transformer_seq2seq import PositionTransformerSeq2SeqConfig
 from .decoder_layer import CrossAttention, DecoderLayer
 from .modeling_base import register_for_auto_classes
+from .modeling_generation import LongreachGenerationMixin
 from .modeling_position_transformer import PositionTransformerModel
 from .modeling_seq2seq import ConditionalGenerationHead, TransformerSeq2SeqBackbone
 from .modeling_transformer import TransformerPreTrainedModel
@@ -43,7 +42,7 @@ class PositionTransformerSeq2SeqModel(TransformerSeq2SeqBackbone, PositionTransf
 
 
 class PositionTransformerForConditionalGeneration(
-    ConditionalGenerationHead, PositionTransformerSeq2SeqPreTrainedModel, GenerationMixin
+    ConditionalGenerationHead, PositionTransformerSeq2SeqPreTrainedModel, LongreachGenerationMixin
 ):
     """The encoder-decoder transformer with a head that predicts the target; `generate()` works."""
 

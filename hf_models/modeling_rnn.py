@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from torch import nn
-from transformers.generation import GenerationMixin
 
 from .configuration_rnn import RNNConfig
 from .modeling_base import (
@@ -17,6 +16,7 @@ from .modeling_base import (
     TokenClassificationHead,
     register_for_auto_classes,
 )
+from .modeling_generation import LongreachGenerationMixin
 from .recurrent import PackedLayer, RecurrentBackbone, RecurrentPreTrainedModel
 
 
@@ -47,7 +47,7 @@ class RNNModel(RecurrentBackbone, RNNPreTrainedModel):
     layer_class = RNNLayer
 
 
-class RNNForCausalLM(CausalLMHead, RNNPreTrainedModel, GenerationMixin):
+class RNNForCausalLM(CausalLMHead, RNNPreTrainedModel, LongreachGenerationMixin):
     """The network with a next-token head; `generate()` carries its state."""
 
     backbone_class = RNNModel

@@ -8,6 +8,7 @@ B batch   T new target tokens   S source tokens   D model width   V vocabulary
 SPDX-License-Identifier: Apache-2.0
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,18 @@ from transformers.utils.generic import can_return_tuple
 
 from .decoder_layer import DecoderLayer
 from .losses import token_loss
+from .modeling_arguments import BothCacheNames, model_arguments, named_cache
 from .modeling_base import Head, LongreachPreTrainedModel
+
+
+@dataclass
+class Seq2SeqBackboneOutput(BothCacheNames, Seq2SeqModelOutput):
+    """Output of encoder and decoder."""
+
+
+@dataclass
+class ConditionalGenerationOutput(BothCacheNames, Seq2SeqLMOutput):
+    """Output of the head that predicts a target."""
 
 
 # What the backbone is combined with; at run time it stands on its own.
@@ -49,23 +61,34 @@ class Seq2SeqBackbone(_Combined):
         """Replaces it."""
         self.encoder.embed_tokens = value
 
-    def cache_for(self, use_cache: bool | None, past_key_values):
+    @property
+    def prefix_stable(self) -> bool:
+        """Whether more target tokens leave earlier outputs as they are; the source is complete in any case."""
+        return self.decoder.prefix_stable
+
+    def why_not_packed(self):
+        """Attention to the source knows rows only."""
+        return "its target attends to a row of the source"
+
+    def cache_for(self, use_cache: bool | None, past_key_values, packed: bool = False):
         """The cache of a forward pass: the one given, a new one where a cache is wanted, else None.
 
         Raises:
-            ValueError: the cache given has no part for the source.
+            ValueError: the cache given has no part for the source, or the model has no cache.
         """
-        if past_key_values is None:
-            # A training step has no use for a cache, unless it asks for one.
-            wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
-            return EncoderDecoderCache(DynamicCache(config=self.decoder.config), DynamicCache()) if wanted else None
-        if not isinstance(past_key_values, EncoderDecoderCache):
+        if past_key_values is not None and not isinstance(past_key_values, EncoderDecoderCache):
             raise ValueError(f"An encoder-decoder needs an EncoderDecoderCache, not {type(past_key_values).__name__}.")
-        if not any(past_key_values.is_updated.values()):
+        cache = super().cache_for(use_cache, past_key_values, packed)
+        if cache is not None and not any(cache.is_updated.values()):
             # The library's is laid out like the decoder's own; the source is always kept whole, once per layer.
-            past_key_values.cross_attention_cache = DynamicCache()
-        return past_key_values
+            cache.cross_attention_cache = DynamicCache()
+        return cache
 
+    def new_cache(self):
+        """An empty cache for the target, and one for the source."""
+        return EncoderDecoderCache(DynamicCache(config=self.decoder.config), DynamicCache())
+
+    @model_arguments
     @can_return_tuple
     def forward(  # noqa: PLR0913, transformers names the arguments
         self,
@@ -81,7 +104,7 @@ class Seq2SeqBackbone(_Combined):
         decoder_inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs,
-    ) -> Seq2SeqModelOutput:
+    ) -> Seq2SeqBackboneOutput:
         """States of the new target tokens.
 
         Args:
@@ -108,6 +131,16 @@ class Seq2SeqBackbone(_Combined):
             raise ValueError("An encoder-decoder needs decoder_input_ids or, in a model with a head, labels.")
         if attention_mask is not None and attention_mask.dim() != 2:
             raise ValueError("The attention_mask of a source says which tokens are real [B, S], not which pairs.")
+        for ids, mask, given in (
+            (position_ids, attention_mask, inputs_embeds if input_ids is None else input_ids),
+            (
+                decoder_position_ids,
+                decoder_attention_mask,
+                decoder_inputs_embeds if decoder_input_ids is None else decoder_input_ids,
+            ),
+        ):
+            if given is not None:
+                self.sequences(ids, mask, given)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
@@ -144,11 +177,11 @@ class Seq2SeqBackbone(_Combined):
         """
         raise NotImplementedError
 
-    def join(self, encoder_outputs, decoder_outputs, cache) -> Seq2SeqModelOutput:
+    def join(self, encoder_outputs, decoder_outputs, cache) -> Seq2SeqBackboneOutput:
         """The outputs of both as one; models with statistics of their own extend it."""
-        return Seq2SeqModelOutput(
+        return Seq2SeqBackboneOutput(
             last_hidden_state=decoder_outputs.last_hidden_state,
-            past_key_values=cache,
+            **named_cache(cache),
             decoder_hidden_states=decoder_outputs.hidden_states,
             decoder_attentions=decoder_outputs.attentions,
             cross_attentions=getattr(decoder_outputs, "cross_attentions", None),
@@ -186,7 +219,8 @@ class ConditionalGenerationHead(Head):
     """Predicts the next target token at every target position."""
 
     _tied_weights_keys = {"lm_head.weight": "model.encoder.embed_tokens.weight"}
-    output_class = Seq2SeqLMOutput
+    model: Any
+    output_class: Any = ConditionalGenerationOutput
     task_loss = staticmethod(token_loss)
 
     def __init__(self, config):
@@ -194,12 +228,18 @@ class ConditionalGenerationHead(Head):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @property
+    def prefix_stable(self) -> bool:
+        """Whether more target tokens leave earlier outputs as they are."""
+        return self.model.prefix_stable
+
     def why_loss_needs_model(self, inputs):
         """Without the labels, the decoder reads what the batch gives it."""
         if inputs.get("decoder_input_ids") is None and inputs.get("decoder_inputs_embeds") is None:
             return "the decoder reads the labels where a batch has no decoder_input_ids"
         return super().why_loss_needs_model(inputs)
 
+    @model_arguments
     @can_return_tuple
     def forward(  # noqa: PLR0913, transformers names the arguments
         self,
@@ -217,7 +257,7 @@ class ConditionalGenerationHead(Head):
         use_cache: bool | None = None,
         smoothing: float = 0.0,
         **kwargs,
-    ) -> Seq2SeqLMOutput:
+    ) -> ConditionalGenerationOutput:
         """Logits of the target tokens and, with labels, their cross-entropy.
 
         Args:

@@ -13,7 +13,6 @@ SPDX-License-Identifier: Apache-2.0
 
 import torch
 from torch import Tensor, nn
-from transformers.generation import GenerationMixin
 
 from .configuration_stack_rnn import StackRNNConfig
 from .memory_controller import MemoryLayer, windows
@@ -24,6 +23,7 @@ from .modeling_base import (
     TokenClassificationHead,
     register_for_auto_classes,
 )
+from .modeling_generation import LongreachGenerationMixin
 from .recurrent import RecurrentBackbone, RecurrentPreTrainedModel
 
 
@@ -66,7 +66,7 @@ class StackRNNModel(RecurrentBackbone, StackRNNPreTrainedModel):
     layer_class = StackRNNLayer
 
 
-class StackRNNForCausalLM(CausalLMHead, StackRNNPreTrainedModel, GenerationMixin):
+class StackRNNForCausalLM(CausalLMHead, StackRNNPreTrainedModel, LongreachGenerationMixin):
     """The network with a next-token head; `generate()` carries its state."""
 
     backbone_class = StackRNNModel

@@ -14,7 +14,6 @@ SPDX-License-Identifier: Apache-2.0
 
 import torch
 from torch import Tensor, nn
-from transformers.generation import GenerationMixin
 
 from .configuration_tape_rnn import TapeRNNConfig
 from .memory_controller import MemoryLayer, windows
@@ -25,6 +24,7 @@ from .modeling_base import (
     TokenClassificationHead,
     register_for_auto_classes,
 )
+from .modeling_generation import LongreachGenerationMixin
 from .recurrent import RecurrentBackbone, RecurrentPreTrainedModel
 
 
@@ -92,6 +92,10 @@ class TapeRNNPreTrainedModel(RecurrentPreTrainedModel):
         """Whether more tokens leave earlier outputs as they are: not where jumps depend on where the input ends."""
         return super().prefix_stable and self.config.jump_length != "input"
 
+    def why_not_packed(self):
+        """Jumps have one length for each row."""
+        return "jump_length 'input' is that of a row" if self.config.jump_length == "input" else None
+
 
 class TapeRNNModel(RecurrentBackbone, TapeRNNPreTrainedModel):
     """Embeddings and the network's layers."""
@@ -99,16 +103,15 @@ class TapeRNNModel(RecurrentBackbone, TapeRNNPreTrainedModel):
     layer_class = TapeRNNLayer
 
     def given_to_layers(self, input_ids: Tensor | None, real: Tensor | None, past_key_values) -> dict:
-        """The length of each row's input `[B]`, in the first call, where tapes jump by it.
+        """The length of each row's input `[B]`, where tapes jump by it.
 
         Raises:
             ValueError: the end of the input cannot be seen, since there are no tokens.
         """
-        begun = past_key_values is not None and past_key_values.layers[0].is_initialized
-        if self.config.jump_length != "input" or begun:
+        if self.config.jump_length != "input":
             return {}
         if input_ids is None:
-            raise ValueError("With jump_length='input' the first call needs input_ids: a token ends the input.")
+            raise ValueError("With jump_length='input' the model needs input_ids: a token ends the input.")
         return {"input_lengths": self.input_lengths(input_ids, real)}
 
     def input_lengths(self, input_ids: Tensor, real: Tensor | None) -> Tensor:
@@ -125,7 +128,7 @@ class TapeRNNModel(RecurrentBackbone, TapeRNNPreTrainedModel):
         return (counted & (ends.cumsum(-1) == 0)).sum(-1)
 
 
-class TapeRNNForCausalLM(CausalLMHead, TapeRNNPreTrainedModel, GenerationMixin):
+class TapeRNNForCausalLM(CausalLMHead, TapeRNNPreTrainedModel, LongreachGenerationMixin):
     """The network with a next-token head; `generate()` carries its state."""
 
     backbone_class = TapeRNNModel

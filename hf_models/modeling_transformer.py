@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation import GenerationMixin
 from transformers.masking_utils import (
     create_bidirectional_mask,
     create_bidirectional_sliding_window_mask,
@@ -20,11 +19,14 @@ from transformers.masking_utils import (
 from .attention import Attention
 from .attention_normalizers import Softmax
 from .attention_types import parse_attention_type
+from .modeling_arguments import named_cache
 from .modeling_base import LongreachPreTrainedModel
+from .modeling_generation import LongreachGenerationMixin
 from .own_files import check_files, save_files
+from .packed_sequences import same_sequence
 from .position_encoding import PositionEncoding, Positions
 from .position_encodings import LayerEncodings, own_files
-from .position_ids import RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
+from .position_ids import GROWING_SCHEMES, RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
 from .precision import compute_dtype, exact_dtype
 from .surroundings import Surroundings, added_mask, fit, visible_pairs
 
@@ -70,18 +72,6 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                     f"{choice.__name__} needs attn_implementation='eager'; {implementation!r} cannot compute it."
                 )
 
-    def cache_for(self, use_cache: bool | None, past_key_values):
-        """As in every model; ValueError too where an encoding changes what it says of earlier tokens."""
-        cache = super().cache_for(use_cache, past_key_values)
-        if cache is not None:
-            for module in self.modules():
-                if isinstance(module, PositionEncoding) and not module.prefix_stable:
-                    raise ValueError(
-                        f"{type(module).__name__} changes with the longest position, so cached keys would not agree: "
-                        "set use_cache=False."
-                    )
-        return cache
-
     @property
     def prefix_stable(self) -> bool:
         """Whether more tokens leave earlier outputs as they are."""
@@ -102,6 +92,19 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         if names:
             save_files(names, save_directory)
 
+    def position_ids_separate(self) -> bool:
+        """Only ids that grow within a sequence: not those that are counted within runs, or stand for distances."""
+        scheme = self.config.position_ids_scheme if self.training else self.config.eval_position_ids_scheme
+        return scheme in GROWING_SCHEMES
+
+    def why_not_packed(self):
+        """Attention that reads no mask of pairs."""
+        for entry in self.config.attention_type_per_layer():
+            attention, _ = parse_attention_type(entry)
+            if not attention.dense_bias:
+                return f"{attention.__name__} reads no mask of pairs"
+        return None
+
     def surroundings(
         self,
         encodings: LayerEncodings,
@@ -111,6 +114,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         past_key_values,
         input_ids=None,
         sources: list[tuple] | None = None,
+        sequences: Tensor | None = None,
     ) -> list[Surroundings]:
         """What each layer with weights of its own is told; layers of one kind share the tensors.
 
@@ -122,6 +126,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             past_key_values: the cache, or None.
             input_ids: the new tokens, if the caller gave them.
             sources: in a decoder, what each layer is told of the source.
+            sequences: which sequence of its row each token belongs to `[B, T]`, or None.
 
         Raises:
             ValueError: an id lies beyond a table, ids are missing, or the mask leaves tokens out.
@@ -145,15 +150,17 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             layers = [layer for layer, other in enumerate(types) if other == layer_type]
             dense = [layer for layer in layers if attention_types[layer].dense_bias]
             at = self._positions(states, ids, drawn, attention_mask, past, past_key_values, layers[0])
+            at.sequences = sequences
             sliding = layer_type == "sliding_attention"
             mask = None
             if dense and self.config._attn_implementation != "eager":
-                # Position ids are not passed on: the library would take random ids for packed sequences.
+                # Position ids are not passed on: the library would take ids with gaps for packed sequences.
                 mask = CREATE_MASK[sliding, self.config.is_causal](
                     config=self.config,
                     inputs_embeds=states,
                     attention_mask=attention_mask,
-                    past_key_values=past_key_values,
+                    and_mask_function=None if sequences is None else same_sequence(sequences),
+                    **named_cache(past_key_values),
                 )
             if self._needs_visible(dense):
                 window = self.config.sliding_window if sliding else None
@@ -227,7 +234,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             raise ValueError(f"Position {ids.max().item()} is beyond the table: max_position_embeddings is {size}.")
 
 
-class PositionIdsGeneration(GenerationMixin):
+class PositionIdsGenerationMixin(LongreachGenerationMixin):
     """Keeps position ids right in `generate()`: the ids of all tokens are passed at every step.
 
     Consecutive ids continue by one, abacus ids are counted anew. Random ids are drawn once for the final length,
@@ -236,7 +243,7 @@ class PositionIdsGeneration(GenerationMixin):
 
     config: Any  # of the model that this is combined with
 
-    def generate(self, inputs=None, generation_config=None, **kwargs):  # ty: ignore[incompatible-method-override]
+    def generate(self, inputs=None, generation_config=None, **kwargs):
         """As in transformers, with random position ids drawn up front where the evaluation scheme asks for them."""
         scheme = self.config.eval_position_ids_scheme
         if scheme == "supplied" and kwargs.get("position_ids") is None:
@@ -252,7 +259,7 @@ class PositionIdsGeneration(GenerationMixin):
             elif length is None:
                 length = min(prompt.shape[1] + 20, size)  # the library's default
             kwargs["position_ids"] = draw_position_ids(scheme, prompt.shape[0], length, size, prompt.device)
-        return super().generate(inputs, generation_config=generation_config, **kwargs)  # ty: ignore[invalid-argument-type]
+        return super().generate(inputs, generation_config=generation_config, **kwargs)
 
     @staticmethod
     def create_masks_for_generate(attention_mask, **kwargs):
@@ -268,9 +275,7 @@ class PositionIdsGeneration(GenerationMixin):
 
     def prepare_inputs_for_generation(self, input_ids, *args, position_ids=None, inputs_embeds=None, **kwargs):
         """As in transformers, but with the ids of all tokens so far, cached ones included."""
-        model_inputs = super().prepare_inputs_for_generation(  # ty: ignore[invalid-argument-type]
-            input_ids, *args, inputs_embeds=inputs_embeds, **kwargs
-        )
+        model_inputs = super().prepare_inputs_for_generation(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
         scheme = self.config.eval_position_ids_scheme
         if scheme == "abacus" and inputs_embeds is None:  # what the library has put in their place is consecutive
             position_ids = abacus_ids(input_ids, self.config.abacus_tokens)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
@@ -25,6 +24,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .adaptive_computation import HaltingUnit, weigh
 from .attention import Attention
 from .configuration_universal_transformer import UniversalTransformerConfig
+from .modeling_arguments import BothCacheNames, model_arguments, named_cache
 from .modeling_base import (
     CausalLMHead,
     Head,
@@ -34,7 +34,7 @@ from .modeling_base import (
     TokenEmbedding,
     register_for_auto_classes,
 )
-from .modeling_transformer import PositionIdsGeneration, TransformerPreTrainedModel
+from .modeling_transformer import PositionIdsGenerationMixin, TransformerPreTrainedModel
 from .ponder_net import expected_loss
 from .position_encodings import LayerEncodings
 from .recurrent_stack import RecurrentStack
@@ -45,7 +45,7 @@ PONDERS = "the loss contains what pondering costs"
 
 
 @dataclass
-class UniversalTransformerModelOutput(BaseModelOutputWithPast):
+class UniversalTransformerModelOutput(BothCacheNames, BaseModelOutputWithPast):
     """States, with the halting statistics of adaptive computation.
 
     Args:
@@ -65,7 +65,7 @@ class UniversalTransformerModelOutput(BaseModelOutputWithPast):
 
 
 @dataclass
-class UniversalTransformerCausalLMOutput(CausalLMOutputWithPast):
+class UniversalTransformerCausalLMOutput(BothCacheNames, CausalLMOutputWithPast):
     """Causal output, with the statistics above, `ponder_loss`, the unweighted mean ponder cost, and the states of
     each step where they are given above, with their logits `[B, T, V]`.
     """
@@ -130,6 +130,13 @@ class UniversalTransformerPreTrainedModel(TransformerPreTrainedModel):
         waits = config.exit_criterion != "none" and config.exit_scope == "sequence"
         return super().prefix_stable and not waits
 
+    def why_not_packed(self):
+        """Sequences that leave together."""
+        config = self.config
+        if config.exit_criterion != "none" and config.exit_scope == "sequence":
+            return "exit_scope 'sequence' takes a row for one sequence"
+        return super().why_not_packed()
+
     def _packs(self) -> bool:
         leaves = self.config.exit_criterion != "none" and not self.training
         return (self.config.halting != "none" or leaves) and not torch.compiler.is_compiling()
@@ -150,6 +157,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if pre_norm else nn.Identity()
         self.post_init()
 
+    @model_arguments
     @capture_outputs
     def forward(  # noqa: PLR0913, transformers names most
         self,
@@ -183,9 +191,10 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
             `step_states` where asked for or scored.
         """
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        past_key_values = self.cache_for(use_cache, past_key_values)
+        sequences = self.sequences(position_ids, attention_mask, states, past_key_values)
+        past_key_values = self.cache_for(use_cache, past_key_values, packed=sequences is not None)
         surroundings = self.surroundings(
-            self.encodings, states, attention_mask, position_ids, past_key_values, input_ids, sources
+            self.encodings, states, attention_mask, position_ids, past_key_values, input_ids, sources, sequences
         )
         if self.config.exit_criterion == "stable_argmax" and readout is None and not self.training:
             raise ValueError("exit_criterion 'stable_argmax' looks at predictions: call a model with a head.")
@@ -205,7 +214,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         halting = recurred.halting
         return UniversalTransformerModelOutput(
             last_hidden_state=self.norm(recurred.states),
-            past_key_values=past_key_values,
+            **named_cache(past_key_values),
             ponder_steps=None if halting is None else halting.steps,
             remainders=halting.remainders if rule is not None and rule.mixes else None,
             ponder_cost=None if rule is None else rule.cost(halting),
@@ -236,11 +245,11 @@ class PonderingHead(Head):
         dropout: nn.Dropout
         pool: Any
 
-    def run(self, labels=None, **inputs):
+    def run(self, labels=None, shift_labels=None, **inputs):
         """The backbone, which looks at predictions where an exit asks for it."""
         if self.config.exit_criterion == "stable_argmax":
             inputs["readout"] = self.readout
-        return super().run(labels, **inputs)
+        return super().run(labels, shift_labels, **inputs)
 
     def why_loss_needs_model(self, inputs):
         """The ponder cost is weighed by the labels; PonderNet scores every step."""
@@ -291,7 +300,7 @@ class PonderingHead(Head):
 
 
 class UniversalTransformerForCausalLM(
-    PonderingHead, PositionIdsGeneration, CausalLMHead, UniversalTransformerPreTrainedModel, GenerationMixin
+    PonderingHead, PositionIdsGenerationMixin, CausalLMHead, UniversalTransformerPreTrainedModel
 ):
     """The Universal Transformer with a next-token head; `generate()` works."""
 

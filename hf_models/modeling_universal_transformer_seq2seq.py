@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .adaptive_computation import weigh
 from .attention import Attention
 from .configuration_universal_transformer_seq2seq import UniversalTransformerSeq2SeqConfig
 from .decoder_layer import CrossAttention, DecoderLayer
+from .modeling_arguments import BothCacheNames
 from .modeling_base import register_for_auto_classes
+from .modeling_generation import LongreachGenerationMixin
 from .modeling_seq2seq import ConditionalGenerationHead, TransformerSeq2SeqBackbone
 from .modeling_transformer import TransformerPreTrainedModel
 from .modeling_universal_transformer import PONDERS, UniversalTransformerModel, real_tokens
@@ -26,7 +27,7 @@ from .ponder_net import expected_loss
 
 
 @dataclass
-class UniversalTransformerSeq2SeqModelOutput(Seq2SeqModelOutput):
+class UniversalTransformerSeq2SeqModelOutput(BothCacheNames, Seq2SeqModelOutput):
     """States, with the halting statistics of both sides; None without halting.
 
     Args:
@@ -53,7 +54,7 @@ class UniversalTransformerSeq2SeqModelOutput(Seq2SeqModelOutput):
 
 
 @dataclass
-class UniversalTransformerSeq2SeqLMOutput(Seq2SeqLMOutput):
+class UniversalTransformerSeq2SeqLMOutput(BothCacheNames, Seq2SeqLMOutput):
     """Logits, with the steps and remainders above, `ponder_loss`: the unweighted mean ponder cost of the source and of
     the target, added; and the states of each step where they are given above, with logits `[B, T, V]` on the target.
     """
@@ -86,13 +87,6 @@ class UniversalTransformerSeq2SeqPreTrainedModel(TransformerPreTrainedModel):
     config_class = UniversalTransformerSeq2SeqConfig
     _no_split_modules = ["TransformerLayer", "DecoderLayer"]
 
-    @property
-    def prefix_stable(self) -> bool:
-        """Not where a sequence leaves as a whole: its last token may keep the others."""
-        config = self.config
-        waits = config.exit_criterion != "none" and config.exit_scope == "sequence"
-        return super().prefix_stable and not waits
-
 
 class UniversalTransformerSeq2SeqModel(TransformerSeq2SeqBackbone, UniversalTransformerSeq2SeqPreTrainedModel):
     """Encoder and decoder."""
@@ -111,18 +105,18 @@ class UniversalTransformerSeq2SeqModel(TransformerSeq2SeqBackbone, UniversalTran
 
 
 class UniversalTransformerForConditionalGeneration(
-    ConditionalGenerationHead, UniversalTransformerSeq2SeqPreTrainedModel, GenerationMixin
+    ConditionalGenerationHead, UniversalTransformerSeq2SeqPreTrainedModel, LongreachGenerationMixin
 ):
     """The encoder-decoder Universal Transformer with a head that predicts the target; `generate()` works."""
 
     backbone_class = UniversalTransformerSeq2SeqModel
     output_class = UniversalTransformerSeq2SeqLMOutput
 
-    def run(self, labels=None, **inputs):
+    def run(self, labels=None, shift_labels=None, **inputs):
         """The backbone, which looks at predictions where an exit asks for it."""
         if self.config.exit_criterion == "stable_argmax":
             inputs["readout"] = self.lm_head
-        return super().run(labels, **inputs)
+        return super().run(labels, shift_labels, **inputs)
 
     def why_loss_needs_model(self, inputs):
         """The ponder cost is weighed by the labels; PonderNet scores every step."""

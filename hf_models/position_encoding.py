@@ -78,6 +78,7 @@ class Positions:
         columns: index of each query among the keys `[B, Tq]`, where they do not follow one another from `first_query`.
         turns: what `rotate` reads of the new tokens' ids `[B, T, …]`, or None.
         dtype: in which functions of ids are computed: float32, or float64 in a model of float64.
+        sequences: which sequence of its row each key belongs to `[B, Tk]`, or None where each row holds one.
     """
 
     query_ids: Tensor
@@ -93,6 +94,7 @@ class Positions:
     columns: Tensor | None = None
     turns: Tensor | None = None
     dtype: torch.dtype = torch.float32
+    sequences: Tensor | None = None
 
     def query_indices(self) -> Tensor:
         """Index of each query among the keys `[B, Tq]` or `[1, Tq]`."""

@@ -14,6 +14,8 @@ from torch import Tensor
 
 RANDOM_SCHEMES = ("random_offset", "randomized", "randomized_distances")  # drawn, for the final length at once
 
+GROWING_SCHEMES = ("consecutive", "random_offset", "randomized")  # within a sequence each id is greater than the last
+
 
 def consecutive_ids(length: int, attention_mask: Tensor | None, device) -> Tensor:
     """0, 1, 2 … over the real tokens of each row `[B, S]` or, without a mask, `[1, S]`."""

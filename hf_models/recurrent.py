@@ -13,10 +13,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from transformers import initialization as init
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.output_capturing import capture_outputs
 
-from .modeling_base import LongreachPreTrainedModel, TokenEmbedding
+from .modeling_arguments import model_arguments, named_cache
+from .modeling_base import BackboneOutput, LongreachPreTrainedModel, TokenEmbedding
+from .packed_sequences import Unpacking
 
 
 class RecurrentStateLayer(DynamicLayer):
@@ -97,7 +98,15 @@ class RecurrentLayer(GradientCheckpointingLayer):
         learned = config.initial_state == "learned"
         self.initial_state = nn.Parameter(torch.empty(self.vectors, self.width)) if learned else None
 
-    def forward(self, states: Tensor, real: Tensor | None, past_key_values=None, slot: int = 0, **given) -> Tensor:
+    def forward(
+        self,
+        states: Tensor,
+        real: Tensor | None,
+        past_key_values=None,
+        slot: int = 0,
+        unpacking: Unpacking | None = None,
+        **given,
+    ) -> Tensor:
         """Maps states `[B, T, D]` to states `[B, T, D]`.
 
         Args:
@@ -105,11 +114,14 @@ class RecurrentLayer(GradientCheckpointingLayer):
             real: which of them are no padding `[B, T]`, or None where all are real.
             past_key_values: cache that gives the state to begin with and takes the last one, or None.
             slot: the cache layer to use.
+            unpacking: takes the sequences of a row apart, where rows hold several.
             given: what `first_state` needs to know.
 
         Raises:
             ValueError: the cache holds keys and values.
         """
+        if unpacking is not None:
+            return self.read_packed(states, real, unpacking, **given)
         cache = None if past_key_values is None else past_key_values.layers[slot]
         if cache is not None and not isinstance(cache, RecurrentStateLayer):
             raise ValueError(
@@ -122,6 +134,13 @@ class RecurrentLayer(GradientCheckpointingLayer):
         if cache is not None:
             cache.store(end, states.shape[1])
         return output
+
+    def read_packed(self, states: Tensor, real: Tensor | None, unpacking: Unpacking, **given) -> Tensor:
+        """Reads each sequence of a row from a first state of its own `[B, T, D]`."""
+        real = torch.ones_like(states[..., 0], dtype=torch.bool) if real is None else real
+        rows = unpacking.unpack(states)
+        output, _ = self.run(rows, unpacking.unpack(real), self.first_state(rows, **given))
+        return unpacking.pack(output)
 
     def first_state(self, states: Tensor) -> tuple[Tensor, ...]:
         """The state before the first token: of each part `[B, …]`."""
@@ -277,6 +296,7 @@ class RecurrentBackbone(_Combined):
         self.dropout = nn.Dropout(config.dropout)
         self.post_init()
 
+    @model_arguments
     @capture_outputs
     def forward(
         self,
@@ -287,13 +307,13 @@ class RecurrentBackbone(_Combined):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs,
-    ) -> BaseModelOutputWithPast:
+    ) -> BackboneOutput:
         """States of the new tokens.
 
         Args:
             input_ids: new tokens `[B, T]`.
             attention_mask: 1 on real tokens, 0 on padding, cached tokens included; padding may be anywhere `[B, S]`.
-            position_ids: not used: the order is in the recurrence.
+            position_ids: where they start again, so does the state; else not used: the order is in the recurrence.
             past_key_values: cache of an earlier call.
             inputs_embeds: embedded tokens `[B, T, D]` in place of `input_ids`.
             use_cache: whether to return the cache; a bidirectional model has none.
@@ -303,13 +323,16 @@ class RecurrentBackbone(_Combined):
             `last_hidden_state` `[B, T, D]` and `past_key_values`.
         """
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        past_key_values = self.cache_for(use_cache, past_key_values)
+        sequences = None if torch.compiler.is_exporting() else self.sequences(position_ids, attention_mask, states)
+        past_key_values = self.cache_for(use_cache, past_key_values, packed=sequences is not None)
         real = real_tokens(attention_mask, states.shape[1])
         given = self.given_to_layers(input_ids, real, past_key_values)
+        if sequences is not None:
+            given["unpacking"] = Unpacking(sequences)
         for slot, layer in enumerate(self.layers):
             states = states if slot == 0 else self.dropout(states)
             states = layer(states, real, past_key_values=past_key_values, slot=slot, **given)
-        return BaseModelOutputWithPast(last_hidden_state=states, past_key_values=past_key_values)
+        return BackboneOutput(last_hidden_state=states, **named_cache(past_key_values))
 
     def given_to_layers(self, input_ids: Tensor | None, real: Tensor | None, past_key_values) -> dict:
         """What the layers' first state depends on."""

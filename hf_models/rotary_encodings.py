@@ -43,7 +43,7 @@ class RoPE(PositionEncoding):
 
     @classmethod
     def check(cls, config, **arguments):
-        """The scaling exists and fits the head's width; one that depends on the length is used without a cache."""
+        """The scaling exists and fits the head's width."""
         super().check(config, **arguments)
         if config.head_dim % 2:
             raise ValueError(f"{cls.__name__} needs an even head width, not {config.head_dim}.")
@@ -61,11 +61,6 @@ class RoPE(PositionEncoding):
         for name in ("short_factor", "long_factor"):
             if rope_type == "longrope" and len(parameters[name]) != width // 2:
                 raise ValueError(f"{name} needs {width // 2} numbers, one a pair, not {len(parameters[name])}.")
-        if rope_type in cls.length_dependent and config.is_causal and config.use_cache:
-            raise ValueError(
-                f"rope_type {rope_type!r} changes its frequencies with the longest position, so cached keys would not "
-                "agree: set use_cache=False."
-            )
 
     @property
     def prefix_stable(self) -> bool:

@@ -157,6 +157,7 @@ class Packing:
             key_ids=self.of_rows(at.key_ids.expand(self.batch, -1)),
             columns=at.first_query + self.columns,
             real=None if at.real is None else self.of_rows(at.real),
+            sequences=None if at.sequences is None else self.of_rows(at.sequences),
             visible=visible,
             drawn=None if at.drawn is None else self.of_rows(at.drawn),
         )

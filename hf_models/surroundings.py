@@ -83,4 +83,6 @@ def visible_pairs(at: Positions, queries: int, attention_mask: Tensor | None, wi
     if window is not None:
         visible = visible & (query - key < window if at.is_causal else (query - key).abs() <= window)
     visible = visible[None, None]
+    if at.sequences is not None:
+        visible = visible & (at.sequences[:, None, :, None] == at.sequences[:, None, None, :])
     return visible if at.real is None else visible & at.real[:, None, None, :]

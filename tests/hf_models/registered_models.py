@@ -10,7 +10,7 @@ import hf_models
 from hf_models.attention_normalizers import NORMALIZERS
 from hf_models.attention_types import ATTENTION_TYPES
 from hf_models.recurrent_stack import HALTING_RULES
-from tests.hf_models.model_cases import ATTENTION, PONDERING, RECURRENT, class_of, labels_for, pad, ragged
+from tests.hf_models.model_cases import ATTENTION, COMMON, PONDERING, RECURRENT, class_of, labels_for, pad, ragged
 from tests.hf_models.model_cases import CASES as NAMED
 from tests.hf_models.plain_encodings import ENTRIES
 from tests.hf_models.test_every_encoding import fits
@@ -19,6 +19,8 @@ from tests.hf_models.test_modeling_seq2seq import CASES as SEQ2SEQ
 
 TRANSFORMER, UNIVERSAL = hf_models.PositionTransformerConfig, hf_models.UniversalTransformerConfig
 EXITS: dict[str, Any] = {"exit_criterion": "stable_argmax", "exit_threshold": 2}
+DYNAMIC: dict[str, Any] = {"position_encoding": "rope", "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}
+JUMPS: dict[str, Any] = {"memory_size": 5, "jump_length": "input", "input_end_token_id": 3}
 
 
 def _encodings() -> dict[str, tuple]:
@@ -44,11 +46,17 @@ def _choices() -> dict[str, tuple]:
     }
     halting = {f"halting-{rule}": (UNIVERSAL, {**PONDERING, "halting": rule}) for rule in HALTING_RULES}
     universal = {name: case for name, case in NAMED.items() if name.startswith("universal")}
-    return {**normalizers, **attention, **halting, **universal, "exits": (UNIVERSAL, {**ATTENTION, **EXITS})}
+    others = {
+        "exits": (UNIVERSAL, {**ATTENTION, **EXITS}),
+        "exits-sequence": (UNIVERSAL, {**ATTENTION, **EXITS, "exit_scope": "sequence"}),
+        "rope-dynamic-causal": (TRANSFORMER, {**alibi, **DYNAMIC}),
+    }
+    return {**normalizers, **attention, **halting, **universal, **others}
 
 
 CASES: dict[str, tuple] = {
     **RECURRENT,
+    "tape_rnn-input": (hf_models.TapeRNNConfig, {**COMMON, **JUMPS}),
     **_encodings(),
     **_choices(),
     **{f"seq2seq-{name}": case for name, case in SEQ2SEQ.items()},
@@ -61,7 +69,11 @@ def is_seq2seq(case: str) -> bool:
 
 def is_recurrent(case: str) -> bool:
     """Whether the (decoder's) cache is a state."""
-    return case.removeprefix("seq2seq-") in {*RECURRENT, *(name for name in SEQ2SEQ if "lstm" in name)}
+    return case.removeprefix("seq2seq-") in {
+        *RECURRENT,
+        "tape_rnn-input",
+        *(name for name in SEQ2SEQ if "lstm" in name),
+    }
 
 
 def is_causal(case: str) -> bool:

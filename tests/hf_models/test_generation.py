@@ -139,9 +139,11 @@ def test_logits_to_keep_computes_those_logits_alone(case):
 )
 def test_a_bidirectional_model_has_no_cache(case):
     model = build(case, "Model")
-    assert model(tokens(), use_cache=True).past_key_values is None
+    assert model(tokens()).past_key_values is None
+    with pytest.raises(ValueError, match="bidirectional model has no KV cache"):
+        model(tokens(), use_cache=True)
     cache = build(case.removesuffix("-bidirectional"))(tokens()).past_key_values
-    with pytest.raises(ValueError, match="bidirectional model has no cache"):
+    with pytest.raises(ValueError, match="bidirectional model has no KV cache"):
         model(tokens(), past_key_values=cache)
 
 

@@ -7,7 +7,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch.autograd import gradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import DynamicCache, ReformerConfig
+from transformers import ReformerConfig
 from transformers.models.reformer.modeling_reformer import LSHSelfAttention
 
 from hf_models import PositionTransformerConfig
@@ -376,42 +376,6 @@ def test_hashing_is_seeded_and_leaves_the_global_generator_alone():
     torch.testing.assert_close(output(None), drawn, rtol=0, atol=0)
 
 
-# Decoding.
-
-
-@pytest.mark.parametrize("encoding", ["none", "rope", "alibi"])
-@pytest.mark.parametrize("options", [{}, {"num_rounds": 3}, {"num_rounds": 2, "across_buckets": False}, REFORMER])
-def test_a_new_token_gets_what_the_layer_gives_it_among_all(options, encoding):
-    layer, module = layer_of(encoding, **options)
-    length, mask = 37, torch.ones(3, 37, dtype=torch.long)
-    mask[0, :7] = mask[1, :30] = 0
-    states, cache, done = torch.randn(3, length, WIDTH), DynamicCache(), 0
-    # Many at once are attended to by chunk, few of many one by one.
-    for new in (3, 20, 1, 1, 2, 9, 1):
-        now = done + new
-        at = positions(now, mask[:, :now], new).turned_by(module)
-        cached, _ = layer(states[:, done:now], None, None, at, module, past_key_values=cache)
-        whole, _ = layer(states[:, :now], None, None, positions(now, mask[:, :now]).turned_by(module), module)
-        kept = mask[:, done:now].bool()
-        torch.testing.assert_close(cached[kept], whole[:, done:][kept], **CLOSE)
-        done = now
-    assert cache.layers[0].keys.shape[2] == length
-
-
-@pytest.mark.parametrize("circular", [True, False])
-@pytest.mark.parametrize("deduplicate", [True, False])
-@pytest.mark.parametrize("after", [0, 2])
-def test_one_by_one_is_chunk_by_chunk(after, deduplicate, circular):
-    layer, module = layer_of(
-        "alibi", num_rounds=2, chunks_after=after, deduplicate=deduplicate, wrap_around=circular, num_buckets=4
-    )
-    states = torch.randn(2, 39, WIDTH, requires_grad=True)
-    by_chunk, _ = layer(states, None, None, positions(39), module)
-    layer.attend_in_chunks = layer.attend_one_by_one
-    one_by_one, _ = layer(states, None, None, positions(39), module)
-    assert_same_with_gradients(one_by_one, by_chunk, [states, layer.qkv_proj.weight])
-
-
 # In the models.
 
 
@@ -436,27 +400,6 @@ def test_models_train_and_generate(case, implementation):
     assert hashing.qkv_proj.weight.grad.abs().sum() > 0
     found = model.generate(input_ids, attention_mask=mask, max_new_tokens=6, do_sample=False)
     assert found.shape == (3, 17)
-
-
-@pytest.mark.parametrize("cache", ["dynamic", "static"])
-def test_a_single_layer_generates_the_same_with_a_cache(cache):
-    model = build("transformer-rope", num_hidden_layers=1, attention_types=LSH)
-    input_ids, mask = pad(ragged((11, 9, 2)), "left")
-    given = {"attention_mask": mask, "max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
-    cached = model.generate(input_ids, **given, cache_implementation=cache)
-    assert torch.equal(cached, model.generate(input_ids, **given, use_cache=False))
-
-
-def test_deeper_models_differ_with_a_cache_once_chunks_move():
-    model = build("transformer-rope", "Model", attention_types=LSH, num_hidden_layers=3)
-    input_ids = tokens(2, 24)
-    first = model(input_ids[:, :20], use_cache=True)
-    cached = model(input_ids[:, 20:], past_key_values=first.past_key_values).last_hidden_state
-    assert not torch.allclose(cached, model(input_ids).last_hidden_state[:, 20:], atol=1e-3)
-    short = build("transformer-rope", "Model", attention_types={**LSH, "chunk_length": 24}, num_hidden_layers=3)
-    first = short(input_ids[:, :20], use_cache=True)
-    cached = short(input_ids[:, 20:], past_key_values=first.past_key_values).last_hidden_state
-    torch.testing.assert_close(cached, short(input_ids).last_hidden_state[:, 20:], **CLOSE)
 
 
 def test_no_pair_bias_or_mask_of_all_pairs_is_made(monkeypatch):

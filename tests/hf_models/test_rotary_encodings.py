@@ -185,18 +185,8 @@ def test_such_a_model_is_said_to_be_neither_relative_nor_prefix_stable(rope_type
 
 @pytest.mark.parametrize("rope_type", LENGTH_DEPENDENT)
 def test_such_a_model_refuses_a_cache_and_generates_without(rope_type):
-    refused(
-        f"rope_type '{rope_type}' changes its frequencies with the longest position, so cached keys would not "
-        "agree: set use_cache=False.",
-        **WIDE,
-        rope_parameters=scaled(rope_type),
-    )
-    options = {**WIDE, "rope_parameters": scaled(rope_type)}
-    assert config(**options, is_causal=False).use_cache
-    model = build("transformer-rope", **options, use_cache=False)
+    model = build("transformer-rope", **WIDE, rope_parameters=scaled(rope_type))
     assert model(tokens()).past_key_values is None
-    with pytest.raises(ValueError, match=r"RoPE changes with the longest position.*set use_cache=False"):
-        model(tokens(), use_cache=True)
     generated = model.generate(tokens(1, 4), max_new_tokens=16, min_new_tokens=16, do_sample=False)
     chosen = generated[:, :4]
     for _ in range(16):
