@@ -9,7 +9,7 @@ SOURCES := hf_models eval_harness scripts tests benchmarks docs/hook.py docs/man
 # Parallel processes get one thread each: threads that spin on busy cores slow a step many times over.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup style quality check test demo docs
+.PHONY: help setup style quality check test versions newest demo docs
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,12 @@ check: setup  ## run the quick tests, before a commit
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+versions: setup  ## run the most telling tests on the lowest and the newest known libraries
+	$(BIN)/python -m tests.on_versions lowest newest
+
+newest: setup  ## the same on what pip finds today; the first step of a release
+	$(BIN)/python -m tests.on_versions today
 
 style: setup  ## format, and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)

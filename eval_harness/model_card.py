@@ -73,6 +73,7 @@ def model_card(results: list[RunResult], repo_id: str, config: dict[str, Any]) -
         evaluations=[_evaluation(*pair) for pair in zip(results, summaries, strict=True)],
         auto_class=auto_class(config),
         remote_code="auto_map" in config,
+        tested_with=_tested_with(config.get("tested_with", {})),
         example=_example(task, run["training"]),
         symbols=len({*task.input_alphabet, *task.output_alphabet}),
         recipe=[[key, _cell(value)] for key, value in run["training"].items()],
@@ -259,6 +260,11 @@ def _compute(run: dict[str, Any]) -> list[list[str]]:
         ["peak memory", quantity(compute["peak_memory_bytes"], "B")],
         ["final loss", MISSING if run["final_loss"] is None else f"{run['final_loss']:.4g}"],
     ]
+
+
+def _tested_with(versions: dict[str, list[str]]) -> str:
+    """The tested releases of each library as one phrase; empty for models that state none."""
+    return "; ".join(f"{name} {', '.join(releases)}" for name, releases in sorted(versions.items()))
 
 
 def _environment(environment: dict[str, Any]) -> list[list[str]]:

@@ -153,6 +153,8 @@ def check_repo_id(repo_id: str) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise HarnessError(f"{repo_id!r} cannot be a repository on the Hub. {error}") from None
+    if not repo_id.isascii():  # which huggingface_hub 1 does not check
+        raise HarnessError(f"{repo_id!r} cannot be a repository on the Hub. Its names are made of ASCII characters.")
     if "/" not in repo_id:
         raise HarnessError(f"{repo_id!r} names no owner; write it as user/name.")
 

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .tested_versions import TESTED_WITH
+
 
 # Keywords that transformers itself passes to a configuration and that are no fields of it.
 PASSED_BY_TRANSFORMERS = frozenset(
@@ -21,6 +23,8 @@ HEADS = ("Model", "ForCausalLM", "ForMaskedLM", "ForSequenceClassification", "Fo
 @strict
 class LongreachConfig(PreTrainedConfig):
     """Base of the configurations: common fields, and refusal of misspelt keys.
+
+    `tested_with` is saved too: the releases that the model's code was tested with.
 
     Args:
         vocab_size: number of tokens.
@@ -43,6 +47,8 @@ class LongreachConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs):
+        # Always that of this code, which is also the code that is saved, and not that of a file that was loaded.
+        kwargs["tested_with"] = {name: list(versions) for name, versions in TESTED_WITH.items()}
         self._refuse_misspelt(kwargs)
         # All heads, not only the one that is saved, so that any Auto class loads the folder.
         kwargs.setdefault("auto_map", self._auto_map())

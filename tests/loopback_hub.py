@@ -263,7 +263,7 @@ class Handler(BaseHTTPRequestHandler):
         if (kind, name) in self.server.repositories:
             self.send_json(answer, HTTPStatus.CONFLICT)
             return None
-        private = wanted.get("visibility") == "private"
+        private = wanted.get("visibility") == "private" or bool(wanted.get("private"))  # huggingface_hub 2 and 1
         self.server.repositories[kind, name] = Repository(kind, name, private)
         return answer
 

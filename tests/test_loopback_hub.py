@@ -11,7 +11,7 @@ from tests.loopback_hub import WRITE_TOKEN
 
 
 hub = hub_fixtures.hub
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+pytestmark = [pytest.mark.versions, pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")]
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def run_json(capsys, *argv):
     return json.loads(out)
 
 
+@pytest.mark.versions
 def test_help_and_tasks_load_nothing_heavy():
     program = """
 import json, sys
@@ -99,6 +100,7 @@ def test_a_failed_check_is_exit_code_1(capsys, own_folder, own_task):
     assert [found["check"] for found in json.loads(out) if found["verdict"] == "failed"] == ["its examples are true"]
 
 
+@pytest.mark.versions
 def test_a_task_is_exported(capsys, tmp_path):
     folder = tmp_path / "rows"
     code, out, err = run(capsys, "tasks", "export", "parity", "--lengths", "5,9", "--examples", 20, "--output", folder)
@@ -127,6 +129,7 @@ def test_what_is_no_quantity_is_refused(text):
         cli.parse_quantity(text)
 
 
+@pytest.mark.versions
 def test_evaluate_prints_what_it_keeps_in_the_run(capsys, tiny_run):
     rows = run_json(capsys, "evaluate", tiny_run, *EVALUATE)
     [cell] = (tiny_run / "evaluations").iterdir()
@@ -139,6 +142,7 @@ def test_evaluate_prints_what_it_keeps_in_the_run(capsys, tiny_run):
     assert files(tiny_run) == before
 
 
+@pytest.mark.versions
 def test_evaluate_takes_a_folder_that_is_no_run(capsys, tiny_run):
     expected = run_json(capsys, "evaluate", tiny_run, *EVALUATE)
     for name in ("run.json", "specification.json"):
@@ -201,6 +205,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(case, capsys, tiny_run, tmp_
     assert files(tmp_path) == before
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "argv", [["frobnicate"], ["evaluate"], ["run", "quickstart", "--processes", "0"], ["run", "--x"]]
 )
@@ -222,6 +227,7 @@ def test_a_cut_table_is_named_with_the_way_out(capsys, tiny_run):
     assert len(run_json(capsys, "evaluate", tiny_run, *EVALUATE)) == 3
 
 
+@pytest.mark.versions
 def test_run_reports_what_it_ran_and_report_does_so_again(capsys, tmp_path, monkeypatch):
     asked = []
 

@@ -18,6 +18,7 @@ from eval_harness.training import size_for
 from tests.tiny_runs import files, tiny, train_quietly
 
 
+pytestmark = pytest.mark.versions
 SHORT = Evaluation(examples=100, lengths=(3, 6, 9))
 
 

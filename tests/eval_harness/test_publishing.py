@@ -20,6 +20,7 @@ from eval_harness.results import load_run, read_json, summarise, write_json
 from eval_harness.tasks import get_task
 from eval_harness.tokenizer import build_tokenizer
 from hf_models import LSTMConfig, LSTMForCausalLM
+from hf_models.tested_versions import TESTED_WITH
 from tests import hub_fixtures
 from tests.eval_harness.fake_study import MODELS, TRAIN_LENGTH, FakeTask, write_run
 from tests.loopback_hub import READ_TOKEN
@@ -27,7 +28,7 @@ from tests.loopback_hub import READ_TOKEN
 
 hub = hub_fixtures.hub
 # huggingface_hub uploads LFS objects through an argument that its HTTP client has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+pytestmark = [pytest.mark.versions, pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")]
 MAJORITY = FakeTask("majority", "parallel", 1, 2)
 REVERSE = FakeTask("reverse", "autoregressive", 12, 2)
 DID_NOT_LEARN = MODELS[3]
@@ -125,11 +126,23 @@ def test_the_card_says_when_nothing_was_learnt(study, tmp_path):
     assert "reach" not in {score.metric_type for score in card.data.eval_results}
 
 
+def test_the_card_states_the_releases_that_the_model_was_tested_with(study, tmp_path):
+    run = finished_run(study, task=REVERSE)
+    save_random_model(run)
+    text = (prepare(run, tmp_path / "out", "tester/reverse") / "README.md").read_text()
+    assert f"tested with these releases, which `config.json` states too: {stated(TESTED_WITH)}." in text
+
+
+def stated(versions):
+    return "; ".join(f"{name} {', '.join(versions[name])}" for name in sorted(versions))
+
+
 def test_a_model_of_transformers_own_is_loaded_without_trust(run, tmp_path):
     write_json(run / "config.json", {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
     text = (prepare(run, tmp_path / "out", "tester/majority") / "README.md").read_text()
     assert "AutoModelForCausalLM.from_pretrained" in text
     assert "trust_remote_code" not in text
+    assert "tested with these releases" not in text
 
 
 def test_every_evaluation_of_a_run_has_its_section_the_trained_task_first(run, tmp_path):
@@ -401,8 +414,7 @@ def test_a_pushed_model_answers_the_same_in_a_process_that_has_no_longreach(hub,
     prompt = torch.from_numpy(encoded.input_ids[:, : 1 + 8 + 1])  # <bos> x <sep>
     expected = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=9, do_sample=False)
 
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment |= hub.environment(tmp_path / "home") | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | hub.environment(tmp_path / "home") | {"OMP_NUM_THREADS": "1"}
     child = subprocess.run(
         [sys.executable, "-c", CHILD],
         input=card_example(run / "hub" / "README.md"),

@@ -26,6 +26,7 @@ from eval_harness.results import (
 from tests.eval_harness.fake_study import BEYOND, MODELS, TASKS, WITHIN, FakeModel, write_run, write_study
 
 
+pytestmark = pytest.mark.versions
 POSITION = {"length": 3, "position": 0, "right": 5, "total": 8, "loss": 0.25}
 
 

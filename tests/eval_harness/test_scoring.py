@@ -108,6 +108,7 @@ def assert_decoded(outcomes, expected):
 KINDS = ("lstm", "rnn", "stack_rnn", "tape_rnn", "transformer-rope", "transformer-fox", "universal_transformer", "act")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("name", MODELS)
 def test_teacher_forcing_finds_what_decoding_finds(name):
     architecture, config = MODELS[name]
@@ -124,6 +125,7 @@ def test_teacher_forcing_finds_what_decoding_finds(name):
 SOURCE = "sequence_to_sequence"
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("name", ["lstm", "transformer-alibi", "act", "universal_transformer-rope"])
 def test_teacher_forcing_of_a_decoder_finds_what_decoding_finds(name):
     architecture, config = MODELS[name]

@@ -55,6 +55,7 @@ def test_the_folder_loads_with_auto_classes(trained_once):
     assert (model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id) == (0, 1, 3)
 
 
+@pytest.mark.versions
 def test_a_pipeline_answers_a_prompt_of_the_task(trained_once):
     model = AutoModelForCausalLM.from_pretrained(trained_once).eval()
     tokens, answer = [1, 5, 6, 6, 2], []  # <bos> 0 1 1 <sep>
@@ -113,6 +114,7 @@ def test_every_architecture_trains_to_a_folder_that_loads(name, tmp_path):
     assert record["compute"]["training_flops"] > 0
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("model", "config", "half_written"),
     [
@@ -283,6 +285,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, a
     assert not folder.exists()
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("changes", "auto_class"),
     [

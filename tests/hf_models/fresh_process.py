@@ -40,8 +40,9 @@ def look_at(model, input_ids) -> dict:
     # The Trainer shifts labels that it smooths where the class is among these.
     found["listed_as_causal"] = type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
     if model.can_generate():
-        torch.manual_seed(0)
-        found["tokens"] = model.generate(input_ids, max_new_tokens=4, do_sample=False, pad_token_id=0)
+        for name, cache in (("tokens", {}), ("uncached_tokens", {"use_cache": False})):
+            torch.manual_seed(0)
+            found[name] = model.generate(input_ids, max_new_tokens=4, do_sample=False, pad_token_id=0, **cache)
     return found
 
 

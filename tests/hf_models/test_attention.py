@@ -12,6 +12,7 @@ from tests.hf_models.model_cases import CLOSE, build, config_of, pad, ragged, to
 from tests.hf_models.plain_encoding import PlainEncoding, PlainNormalizer, plain_attention
 
 
+pytestmark = pytest.mark.versions
 REAL = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])  # the second row is padded on the left
 
 

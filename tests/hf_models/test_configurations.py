@@ -12,6 +12,7 @@ from hf_models.position_encodings import POSITION_ENCODINGS
 from tests.hf_models.model_cases import ATTENTION, CASES, RECURRENT, build, class_of, config_of
 
 
+pytestmark = pytest.mark.versions
 CONFIGS = tuple(MODEL_CLASSES)
 BY_NAME = pytest.mark.parametrize("config_class", CONFIGS, ids=lambda cls: cls.__name__)
 

@@ -7,6 +7,9 @@ from huggingface_hub.errors import StrictDataclassError
 from tests.hf_models.model_cases import CLOSE, build, pad, ragged, tokens
 
 
+pytestmark = pytest.mark.versions
+
+
 def exiting(head="ForCausalLM", **options):
     model = build("universal", head, num_steps=6)
     for name, value in {"exit_criterion": "latent_difference", "exit_threshold": 0.4, **options}.items():

@@ -201,11 +201,13 @@ def check_fused(implementation, entry, causal, **options):
                 torch.testing.assert_close(second.grad, first.grad, rtol=1e-3, atol=2e-3, msg=name)
 
 
+@pytest.mark.versions
 @every
 def test_sdpa_agrees_with_eager_forward_and_backward(entry, causal):
     check_fused("sdpa", entry, causal)
 
 
+@pytest.mark.versions
 @pytest.mark.filterwarnings("ignore")  # uncompiled FlexAttention says that it is slow
 @every
 def test_flex_attention_agrees_with_eager(entry, causal):

@@ -17,6 +17,7 @@ from tests.hf_models.model_cases import (
 )
 
 
+pytestmark = pytest.mark.versions
 KINDS = ("lstm-2", "stack_rnn", "tape_rnn-jumps", "transformer-alibi", "transformer-learned", "universal-act")
 
 

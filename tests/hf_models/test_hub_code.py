@@ -11,6 +11,7 @@ import hf_models
 from hf_models import MODEL_CLASSES
 
 
+pytestmark = pytest.mark.versions
 FOLDER = Path(hf_models.__file__).parent
 FILES = sorted(FOLDER.glob("*.py"))
 MODELINGS = [file for file in FILES if file.name.startswith("modeling_")]

@@ -37,6 +37,7 @@ from tests.hf_models.plain_recurrence import look_at_source
 from tests.hf_models.test_every_encoding import uncompiled
 
 
+pytestmark = pytest.mark.versions
 TRANSFORMER, UNIVERSAL, LSTM = (
     hf_models.PositionTransformerSeq2SeqConfig,
     hf_models.UniversalTransformerSeq2SeqConfig,

@@ -17,6 +17,7 @@ from tests.hf_models import references
 from tests.hf_models.model_cases import ATTENTION, CLOSE, build, tokens
 
 
+pytestmark = pytest.mark.versions
 IDS = torch.tensor([[0, 1, 2, 3, 4, 5], [3, 4, 9, 17, 18, 30]])
 WIDE = {"hidden_size": 32, "num_attention_heads": 2, "max_position_embeddings": 64}
 ORIGINAL = 16

@@ -25,6 +25,7 @@ from tests.hf_models.model_cases import (
 )
 
 
+pytestmark = pytest.mark.versions
 CODE = Path(fresh_process.__file__).parents[2] / "hf_models"
 
 

@@ -8,6 +8,7 @@ from transformers import Trainer, TrainingArguments
 from tests.hf_models.model_cases import REPRESENTATIVES, assert_same, build, labels_for, pairs, tokens
 
 
+pytestmark = pytest.mark.versions
 EVERY_HEAD = pairs(["universal-act"])[1:]
 TRAINED = [
     *EVERY_HEAD,

@@ -11,7 +11,7 @@ from tests.eval_harness.test_publishing import finished_run
 
 hub = hub_fixtures.hub
 # huggingface_hub uploads LFS objects through an argument that its HTTP client has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+pytestmark = [pytest.mark.versions, pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")]
 
 
 @pytest.fixture

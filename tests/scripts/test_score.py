@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 
+pytestmark = pytest.mark.versions
+
+
 @pytest.fixture
 def main():
     return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "score.py"))["main"]

@@ -41,6 +41,7 @@ def specification(folder) -> dict:
     return read_json(folder / "specification.json")["training"]
 
 
+@pytest.mark.versions
 def test_flags_train_the_run_that_they_say(main, tmp_path, trained_once):
     assert main([*flags(), "--output_dir", "here"]) == 0
     assert specification(tmp_path / "here") == vars(tiny())
@@ -157,6 +158,7 @@ def test_a_recipe_that_cannot_be_read_is_named(text, words, main, tmp_path, caps
     assert printed.count("\n") == 1
 
 
+@pytest.mark.versions
 @pytest.mark.slow
 def test_two_processes_train_to_the_weights_of_one(tmp_path, trained_once):
     with socket.socket() as probe:

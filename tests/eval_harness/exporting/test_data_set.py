@@ -14,6 +14,9 @@ from eval_harness.scoring import TEST_SEED
 from eval_harness.tasks import get_task
 
 
+pytestmark = pytest.mark.versions
+
+
 def test_rows_are_those_that_models_are_scored_on():
     task = get_task("binary_addition")
     rows = to_dataset(task, length=9, count=40)

@@ -14,6 +14,9 @@ from eval_harness.training import size_for
 from tests.tiny_runs import tiny, train_quietly, weights
 
 
+pytestmark = pytest.mark.versions
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return train_quietly(tiny("gpt2", steps=3), tmp_path_factory.mktemp("gpt2"))

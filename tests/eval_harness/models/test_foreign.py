@@ -172,6 +172,7 @@ def foreign(model, **changes):
 
 
 @pytest.mark.slow
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "model", ["gpt2", "qwen2", "mixtral", "t5", "marian", "bert", "mamba", "mamba2", "xlstm", "reformer", "rwkv"]
 )
@@ -198,6 +199,7 @@ def test_the_loss_is_that_of_labels_as_they_stand(tmp_path):
     assert read_json(folder / "run.json")["final_loss"] == pytest.approx(-rows.mean().item(), rel=1e-3)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("model", ["gpt2", "t5"])
 def test_a_step_cut_into_parts_is_the_same_step(model, tmp_path):
     run = foreign(model, steps=3, task="majority" if model == "gpt2" else "duplicate")

@@ -17,7 +17,7 @@ from tests.tiny_runs import tiny, weights
 
 hub = hub_fixtures.hub
 # huggingface_hub uploads LFS objects through an argument that its HTTP client has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+pytestmark = [pytest.mark.versions, pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")]
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ from eval_harness.models import build_model, size_model
 from eval_harness.models.trial import Trial, sees_ahead, try_out
 
 
+pytestmark = pytest.mark.versions
+
+
 def model(name, head="token", **config):
     needs = {"vocab_size": 11, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 3, "max_position_embeddings": 200}
     torch.manual_seed(0)
