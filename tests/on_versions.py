@@ -1,6 +1,6 @@
 """Runs the tests marked `versions` on other releases of the libraries than those of constraints.txt.
 
-    python -m tests.on_versions lowest newest   # the releases of requirements/lowest.txt, then of requirements/newest.txt
+    python -m tests.on_versions lowest newest   # the releases of requirements/lowest.txt, then those of newest.txt
     python -m tests.on_versions today           # the newest releases that pip finds now
     python -m tests.on_versions --pins lowest   # print the pins of requirements/lowest.txt as pip finds them now
 
@@ -57,7 +57,7 @@ def lower_bounds() -> dict[str, str]:
 
 
 def resolve(requirements: list[str]) -> dict[str, str]:
-    """The versions that pip would install for these requirements, and of every package that it would change with them."""
+    """The versions that pip finds for these requirements, and those of every package that it changes with them."""
     fixed = f"{FIXED}=={metadata.version(FIXED).partition('+')[0]}"
     command = [*PIP, "install", "--dry-run", "--upgrade", "--quiet", "--report", "-", *requirements, fixed]
     report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -68,7 +68,7 @@ def resolve(requirements: list[str]) -> dict[str, str]:
 
 
 def find_pins(column: str) -> dict[str, str]:
-    """The pins of "lowest" (the lower bounds of pyproject.toml) or "newest" (as of now), with what pip changes for them."""
+    """The pins of "lowest" (the lower bounds of pyproject.toml) or "newest" (as of now), and all that they change."""
     if column == "lowest":
         return resolve([f"{name}=={version}" for name, version in lower_bounds().items() if name != FIXED])
     return resolve(list(FOLLOWED))

@@ -108,7 +108,6 @@ def assert_decoded(outcomes, expected):
 KINDS = ("lstm", "rnn", "stack_rnn", "tape_rnn", "transformer-rope", "transformer-fox", "universal_transformer", "act")
 
 
-@pytest.mark.versions
 @pytest.mark.parametrize("name", MODELS)
 def test_teacher_forcing_finds_what_decoding_finds(name):
     architecture, config = MODELS[name]

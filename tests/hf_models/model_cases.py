@@ -211,3 +211,11 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], **tolerance
         torch.testing.assert_close(
             first[name], second[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance
         )
+
+
+def checkpoint_activations(model: PreTrainedModel, **options):
+    """Turns activation checkpointing on, under the name that this release of transformers has for it."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(options)
+    else:
+        model.gradient_checkpointing_enable(options)

@@ -19,7 +19,7 @@ from hf_models.attention_normalizers import NORMALIZERS
 from hf_models.position_encoding import PositionEncoding
 from hf_models.position_encodings import POSITION_ENCODINGS, parse_position_encoding
 from tests.hf_models import fresh_process, references
-from tests.hf_models.model_cases import ATTENTION, CLOSE, pad, ragged, tokens
+from tests.hf_models.model_cases import ATTENTION, CLOSE, checkpoint_activations, pad, ragged, tokens
 from tests.hf_models.plain_encoding import plain_attention
 from tests.hf_models.plain_encodings import ENTRIES, PLAIN_ENCODINGS, PLAIN_NORMALIZERS
 
@@ -207,7 +207,6 @@ def test_sdpa_agrees_with_eager_forward_and_backward(entry, causal):
     check_fused("sdpa", entry, causal)
 
 
-@pytest.mark.versions
 @pytest.mark.filterwarnings("ignore")  # uncompiled FlexAttention says that it is slow
 @every
 def test_flex_attention_agrees_with_eager(entry, causal):
@@ -398,7 +397,7 @@ def test_gradient_checkpointing_changes_no_gradient(entry, causal):
     for checkpointing in (False, True):
         model = build(entry, causal, use_cache=False).train()
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(model, use_reentrant=False)
         states_of(model, tokens()).square().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for first, second in zip(*gradients, strict=True):

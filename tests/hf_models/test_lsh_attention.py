@@ -16,7 +16,7 @@ from hf_models.hashing import exponent_for, factors_of, factors_per_row, seeded_
 from hf_models.lsh_attention import LSHAttention, SharedQueryKeyAttention
 from hf_models.position_encoding import PositionEncoding, Positions
 from hf_models.position_encodings import parse_position_encoding
-from tests.hf_models.model_cases import CLOSE, build, config_of, pad, ragged, tokens
+from tests.hf_models.model_cases import CLOSE, build, checkpoint_activations, config_of, pad, ragged, tokens
 from tests.hf_models.plain_lsh import PlainLSH
 
 
@@ -449,7 +449,7 @@ def test_checkpointing_changes_no_gradient(case):
     input_ids, gradients = tokens(2, 13), []
     for checkpointing in (False, True):
         if checkpointing:
-            model.activation_checkpointing_enable()
+            checkpoint_activations(model)
         model.zero_grad()
         torch.manual_seed(0)
         model(input_ids, labels=input_ids).loss.backward()

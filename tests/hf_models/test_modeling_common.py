@@ -15,6 +15,7 @@ from tests.hf_models.model_cases import (
     VOCABULARY,
     assert_same,
     build,
+    checkpoint_activations,
     gradients,
     heads_of,
     labels_for,
@@ -145,7 +146,7 @@ def test_gradient_checkpointing_leaves_every_gradient_as_it_is(case, head, reent
     for checkpointing in (False, True):
         model = build(case, head).train()
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": reentrant})
+            checkpoint_activations(model, use_reentrant=reentrant)
         model.enable_input_require_grads()
         model(input_ids, attention_mask=mask, labels=labels).loss.backward()
         results.append(gradients(model))

@@ -28,6 +28,7 @@ from tests.hf_models.model_cases import (
     PONDERING,
     VOCABULARY,
     assert_same,
+    checkpoint_activations,
     gradients,
     pad,
     ragged,
@@ -426,7 +427,7 @@ def test_checkpointing_leaves_the_gradient_as_it_is(case, reentrant):
     for checkpointed in (False, True):
         model = build(case).train()
         if checkpointed:
-            model.activation_checkpointing_enable({"use_reentrant": reentrant})
+            checkpoint_activations(model, use_reentrant=reentrant)
         model(tokens(), labels=targets()).loss.backward()
         found.append(gradients(model))
     assert_same(*found, rtol=1e-3, atol=1e-5)

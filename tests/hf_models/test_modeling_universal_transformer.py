@@ -10,6 +10,7 @@ from tests.hf_models.model_cases import (
     HEADS,
     assert_same,
     build,
+    checkpoint_activations,
     gradients,
     labels_for,
     pad,
@@ -229,7 +230,7 @@ def test_checkpointed_gradients_are_those_of_the_stored_states(halting, reentran
     for checkpointing in (False, True):
         model = build("universal-act", halting=halting, num_shared_layers=2, num_prelude_layers=1).train()
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": reentrant})
+            checkpoint_activations(model, use_reentrant=reentrant)
         model.enable_input_require_grads()
         model(tokens(), labels=tokens()).loss.backward()
         results.append(gradients(model))

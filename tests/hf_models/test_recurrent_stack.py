@@ -8,7 +8,16 @@ from hf_models import UniversalTransformerForCausalLM
 from hf_models.recurrent_stack import RecurrentStack
 from hf_models.running_positions import Packing
 from tests.hf_models import plain_recurrence, references
-from tests.hf_models.model_cases import CLOSE, assert_same, build, gradients, pad, ragged, tokens
+from tests.hf_models.model_cases import (
+    CLOSE,
+    assert_same,
+    build,
+    checkpoint_activations,
+    gradients,
+    pad,
+    ragged,
+    tokens,
+)
 
 
 EXIT = {"halting": "none", "exit_criterion": "latent_difference", "exit_threshold": 0.6}
@@ -332,7 +341,7 @@ def test_all_positions_are_computed_where_packing_would_be_seen_or_is_impossible
         module = layer if reason == "hook" else layer.feed_forward
         module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
     if reason == "checkpointing":
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model, use_reentrant=False)
         model.train()
     model(tokens(), use_cache=False, output_steps=reason == "steps")
     assert not packings
