@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.integrations.flex_attention import compile_friendly_flex_attention
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .attention_normalizers import Softmax, parse_normalizer
 from .entries import check_arguments
 from .position_encoding import PositionEncoding, Positions
 from .precision import at_least_float32
 from .running_positions import Running
+from .transformers_internals import ALL_ATTENTION_FUNCTIONS, compile_friendly_flex_attention
 
 
 class Attention(nn.Module):

@@ -4,9 +4,9 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from huggingface_hub.dataclasses import strict
-from transformers.modeling_rope_utils import RopeParameters
 
 from .configuration_transformer import TransformerConfig
+from .transformers_internals import RopeParameters
 
 
 @strict

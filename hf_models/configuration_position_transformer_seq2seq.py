@@ -4,11 +4,11 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from huggingface_hub.dataclasses import strict
-from transformers.modeling_rope_utils import RopeParameters
 
 from .configuration_position_transformer import PositionTransformerConfig
 from .configuration_seq2seq import Seq2SeqConfig
 from .configuration_transformer import TransformerConfig
+from .transformers_internals import RopeParameters
 
 
 @strict

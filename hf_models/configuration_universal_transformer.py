@@ -6,10 +6,10 @@ SPDX-License-Identifier: Apache-2.0
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers.modeling_rope_utils import RopeParameters
 
 from .attention_types import parse_attention_type
 from .configuration_transformer import TransformerConfig
+from .transformers_internals import RopeParameters
 
 
 @strict

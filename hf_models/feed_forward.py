@@ -4,7 +4,8 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
+
+from .transformers_internals import ACT2FN
 
 
 class FeedForward(nn.Module):

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.output_capturing import capture_outputs
 
 from .adaptive_computation import Halting, HaltingRule, PublishedHalting
 from .early_exit import EarlyExit
@@ -21,6 +20,7 @@ from .position_encodings import LayerEncodings
 from .running_positions import PackedSurroundings, Packing, Running
 from .surroundings import Surroundings
 from .transformer_layer import TransformerLayer
+from .transformers_internals import capture_outputs
 
 
 HALTING_RULES = {"act": HaltingRule, "published": PublishedHalting, "ponder_net": PonderNet}

@@ -10,11 +10,11 @@ import math
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from .entries import check_choice
 from .position_encoding import PositionEncoding
 from .precision import at_least_float32
+from .transformers_internals import ROPE_INIT_FUNCTIONS
 
 
 class RoPE(PositionEncoding):

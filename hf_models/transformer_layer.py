@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import remember
 from .attention_types import parse_attention_type
 from .feed_forward import FeedForward
 from .position_encoding import PositionEncoding, Positions
 from .running_positions import PackedSurroundings, Packing, Running
+from .transformers_internals import GradientCheckpointingLayer
 
 
 class TransformerLayer(GradientCheckpointingLayer):

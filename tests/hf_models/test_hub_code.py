@@ -3,8 +3,10 @@
 import ast
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files, get_relative_imports
 
 import hf_models
@@ -37,8 +39,8 @@ def test_relative_imports_name_siblings_at_the_top_level_and_nothing_else(file):
     siblings = {other.stem for other in FILES} - {"__init__"}
     assert set(get_relative_imports(file)) <= siblings
     tree = ast.parse(file.read_text())
-    nested = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in tree.body]
-    assert nested == []
+    relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    assert [node for node in relative if node not in tree.body] == []
     at_top = {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.level}
     # What the library finds by a regular expression is what Python imports: no docstring looks like an import.
     assert at_top == set(get_relative_imports(file))
@@ -74,3 +76,37 @@ def test_the_auto_map_names_every_class_and_its_file(config_class):
 def test_no_class_name_makes_generate_take_another_path(config_class):
     for name in ("reformer", "minimax", "xlnet", "rwkv", "xlstm", "mamba"):
         assert all(name not in model_class.__name__.lower() for model_class in MODEL_CLASSES[config_class].values())
+
+
+DOCUMENTED = {"transformers", "transformers.generation", "transformers.modeling_outputs", "transformers.utils"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=ids(FILES))
+def test_undocumented_names_of_transformers_have_one_place(file):
+    tree = ast.parse(file.read_text())
+    named = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0}
+    named |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    beyond = {name for name in named if name.partition(".")[0] == "transformers"} - DOCUMENTED
+    assert beyond == set() or file.name == "transformers_internals.py"
+
+
+@pytest.mark.filterwarnings("ignore")  # uncompiled FlexAttention warns that it is slow
+def test_flex_attention_works_where_transformers_has_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers.integrations.flex_attention", None)
+    file = FOLDER / "transformers_internals.py"
+    own = ModuleType("own_internals")
+    exec(compile(file.read_text(), file, "exec"), own.__dict__)
+    query, key, value = torch.randn(3, 2, 2, 5, 8)
+
+    def add_bias(score, row, head, query_index, key_index):
+        return score + (query_index - key_index) * 0.1
+
+    torch.compiler.set_stance("force_eager")
+    try:
+        found = own.compile_friendly_flex_attention(query, key, value, score_mod=add_bias, training=True)
+    finally:
+        torch.compiler.set_stance("default")
+    places = torch.arange(5)
+    bias = (places[:, None] - places) * 0.1
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    torch.testing.assert_close(found, expected)

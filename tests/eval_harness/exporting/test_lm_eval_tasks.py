@@ -7,7 +7,6 @@ from eval_harness.results import read_table
 from tests.tiny_runs import tiny, train_quietly
 
 
-pytestmark = pytest.mark.versions
 LENGTHS = (3, 5, 8, 9)
 
 
