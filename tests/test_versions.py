@@ -49,3 +49,9 @@ def test_models_state_the_versions_that_are_tested():
             pinned[name.replace("_", "-")] for pinned in (LOWEST, PINNED, NEWEST) if name.replace("_", "-") in pinned
         ]
         assert stated == list(dict.fromkeys(pins)), name
+
+
+def test_the_readme_names_the_tested_range():
+    first, last = (pins["transformers"].rpartition(".")[0] for pins in (LOWEST, NEWEST))
+    for file in ("README.md", "CHANGELOG.md"):
+        assert f"`transformers` {first} to {last}" in (CONSTRAINTS.parent / file).read_text(encoding="utf-8")

@@ -538,5 +538,6 @@ def test_a_process_without_longreach_loads_encoder_decoders(tmp_path):
         assert found[case]["digest"] == expected[case]["digest"]
         torch.testing.assert_close(found[case]["output"], expected[case]["output"], **CLOSE)
         assert torch.equal(found[case]["tokens"], expected[case]["tokens"])
+        assert torch.equal(found[case]["tokens"], found[case]["uncached_tokens"])
         again = {file.name for file in (tmp_path / "again" / case).glob("*.py")}
         assert again == {file.name for file in (tmp_path / case).glob("*.py")}

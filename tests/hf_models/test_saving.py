@@ -166,6 +166,7 @@ def test_a_process_without_longreach_loads_every_model_whole(child, name):
     assert ("tokens" in found[name]) == ("tokens" in expected[name])
     if "tokens" in expected[name]:
         assert torch.equal(found[name]["tokens"], expected[name]["tokens"])
+        assert torch.equal(found[name]["tokens"], found[name]["uncached_tokens"])
 
 
 @pytest.mark.slow
