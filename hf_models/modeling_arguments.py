@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import TransformersKwargs
+
+from .transformers_internals import ALL_ATTENTION_FUNCTIONS, TransformersKwargs
 
 
 # The name that the installed release uses.

@@ -25,14 +25,13 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import ModelOutput
-from transformers.utils.generic import can_return_tuple
 
 from .losses import next_token_loss, refuse_loss_without_model, sequence_loss, token_loss
 from .modeling_arguments import BothCacheNames, model_arguments, named_cache
 from .packed_sequences import find_sequences
 from .precision import exact_dtype
+from .transformers_internals import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, can_return_tuple
 
 
 @dataclass

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_lstm_seq2seq import LSTMSeq2SeqConfig
 from .modeling_arguments import model_arguments
@@ -23,6 +22,7 @@ from .modeling_lstm import LSTMLayer, LSTMModel, LSTMPreTrainedModel
 from .modeling_seq2seq import ConditionalGenerationHead, Seq2SeqBackbone
 from .precision import at_least_float32
 from .recurrent import RecurrentPreTrainedModel, real_tokens
+from .transformers_internals import capture_outputs
 
 
 class DecoderLSTMLayer(LSTMLayer):

@@ -8,7 +8,6 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from torch import Tensor, nn
-from transformers.utils.output_capturing import capture_outputs
 
 from .attention import Attention
 from .configuration_position_transformer import PositionTransformerConfig
@@ -25,6 +24,7 @@ from .modeling_base import (
 from .modeling_transformer import PositionIdsGenerationMixin, TransformerPreTrainedModel
 from .position_encodings import LayerEncodings
 from .transformer_layer import TransformerLayer
+from .transformers_internals import capture_outputs
 
 
 class PositionTransformerPreTrainedModel(TransformerPreTrainedModel):

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
-from transformers.utils.generic import can_return_tuple
 
 from .decoder_layer import DecoderLayer
 from .losses import token_loss
 from .modeling_arguments import BothCacheNames, model_arguments, named_cache
 from .modeling_base import Head, LongreachPreTrainedModel
+from .transformers_internals import can_return_tuple
 
 
 @dataclass

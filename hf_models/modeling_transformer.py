@@ -9,12 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.masking_utils import (
-    create_bidirectional_mask,
-    create_bidirectional_sliding_window_mask,
-    create_causal_mask,
-    create_sliding_window_causal_mask,
-)
 
 from .attention import Attention
 from .attention_normalizers import Softmax
@@ -29,6 +23,12 @@ from .position_encodings import LayerEncodings, own_files
 from .position_ids import GROWING_SCHEMES, RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
 from .precision import compute_dtype, exact_dtype
 from .surroundings import Surroundings, added_mask, fit, visible_pairs
+from .transformers_internals import (
+    create_bidirectional_mask,
+    create_bidirectional_sliding_window_mask,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+)
 
 
 # Whether the window slides, and whether the model is causal.

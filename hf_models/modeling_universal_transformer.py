@@ -19,7 +19,6 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
-from transformers.utils.output_capturing import capture_outputs
 
 from .adaptive_computation import HaltingUnit, weigh
 from .attention import Attention
@@ -39,6 +38,7 @@ from .ponder_net import expected_loss
 from .position_encodings import LayerEncodings
 from .recurrent_stack import RecurrentStack
 from .transformer_layer import TransformerLayer
+from .transformers_internals import capture_outputs
 
 
 PONDERS = "the loss contains what pondering costs"

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from transformers import initialization as init
-from transformers.cache_utils import DynamicLayer
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils.output_capturing import capture_outputs
 
 from .modeling_arguments import model_arguments, named_cache
 from .modeling_base import BackboneOutput, LongreachPreTrainedModel, TokenEmbedding
 from .packed_sequences import Unpacking
+from .transformers_internals import DynamicLayer, GradientCheckpointingLayer, capture_outputs
 
 
 class RecurrentStateLayer(DynamicLayer):

@@ -18,6 +18,8 @@ from transformers.masking_utils import (  # masks as each attention implementati
 from transformers.modeling_layers import GradientCheckpointingLayer  # `activation_checkpointing_enable` looks for it
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RopeParameters  # the scalings of `rope_parameters`
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # what `attn_implementation` names, added ones too
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # whose labels the Trainer shifts
+from transformers.utils import TransformersKwargs  # the arguments that the library passes to any model
 from transformers.utils.generic import can_return_tuple  # `return_dict`
 from transformers.utils.output_capturing import capture_outputs  # `output_hidden_states` and `output_attentions`
 
@@ -39,10 +41,12 @@ except ImportError:
 __all__ = [
     "ACT2FN",
     "ALL_ATTENTION_FUNCTIONS",
+    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "ROPE_INIT_FUNCTIONS",
     "DynamicLayer",
     "GradientCheckpointingLayer",
     "RopeParameters",
+    "TransformersKwargs",
     "can_return_tuple",
     "capture_outputs",
     "compile_friendly_flex_attention",
