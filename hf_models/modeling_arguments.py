@@ -25,11 +25,13 @@ CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ 
 OTHER_CACHE_NAME = "past_key_values" if CACHE_NAME == "cache" else "cache"
 CACHE_NAMES = ("past_key_values", "cache", "cache_params")
 
+# Where sequences of a packed row begin and end, for flash attention and for state space models of transformers.
 PACKING_ARGUMENTS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 # Arguments that transformers passes to any model. What our models cannot do is not among them.
 LIBRARY_ARGUMENTS = (frozenset(TransformersKwargs.__optional_keys__) | {"return_dict"}) - {
     "is_causal",
     "output_router_logits",
+    *PACKING_ARGUMENTS,
 }
 # What `Attention` passes to an attention function by itself.
 PASSED_TO_ATTENTION = frozenset(
@@ -95,7 +97,8 @@ def model_arguments(forward: Callable) -> Callable:
         if takes_cache:
             rename_cache(kwargs, "past_key_values")
         if kwargs.keys() - known:
-            kwargs = _only_known(self, known, kwargs)
+            separated = signature.bind_partial(self, *args, **kwargs).arguments.get("position_ids") is not None
+            kwargs = _only_known(self, known, kwargs, separated)
         return forward(self, *args, **kwargs)
 
     # Every argument with "label" in its name would be a label that the Trainer expects in each batch.
@@ -106,15 +109,20 @@ def model_arguments(forward: Callable) -> Callable:
     return checked
 
 
-def _only_known(model: PreTrainedModel, known: frozenset[str], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments without those that mean nothing; ValueError for one that nothing in the model knows."""
+def _only_known(
+    model: PreTrainedModel, known: frozenset[str], arguments: dict[str, Any], separated: bool
+) -> dict[str, Any]:
+    """The arguments without those that mean nothing; ValueError for one that nothing in the model knows.
+
+    `separated`: whether position ids separate the sequences of packed rows, so that nothing else need to.
+    """
     accepted = known | _accepted_inside(model)
     kept = {}
     for name, value in arguments.items():
         if name in accepted:
             kept[name] = value
-        elif value is not None and not _is_neutral(model, name, value):
-            raise ValueError(_refusal(model, name, accepted - set(PACKING_ARGUMENTS)))
+        elif value is not None and not ((separated and name in PACKING_ARGUMENTS) or _is_neutral(model, name, value)):
+            raise ValueError(_refusal(model, name, accepted))
     return kept
 
 
@@ -151,6 +159,11 @@ def _refusal(model: PreTrainedModel, name: str, accepted) -> str:
         return (
             f"{model_name} has no token types, but token_type_ids other than 0 are given. Leave them out: "
             "tokenizer.model_input_names = ['input_ids', 'attention_mask']."
+        )
+    if name in PACKING_ARGUMENTS:
+        return (
+            f"{model_name} keeps several sequences in a row apart by position_ids that start again, but only {name} "
+            "is given; pass position_ids too (DataCollatorWithFlattening(return_position_ids=True))."
         )
     public = sorted(accepted - {"self", "args", "kwargs", "_", "sources", "readout"})
     near = get_close_matches(name, public, n=1)
