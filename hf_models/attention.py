@@ -5,6 +5,7 @@ B batch   T new tokens   Tq query positions   Tk key positions   H heads   K hea
 SPDX-License-Identifier: Apache-2.0
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from .entries import check_arguments
 from .position_encoding import PositionEncoding, Positions
 from .precision import at_least_float32
 from .running_positions import Running
-from .transformers_internals import ALL_ATTENTION_FUNCTIONS, compile_friendly_flex_attention
+from .transformers_internals import ALL_ATTENTION_FUNCTIONS, StaticLayer, compile_friendly_flex_attention
 
 
 class Attention(nn.Module):
@@ -180,10 +181,17 @@ def remember(
         add_traces(past_key_values.layers[slot], key.shape[-1], trace_width)
     if stays:
         return past_key_values.update(key, value, slot)
-    layer = past_key_values.layers[slot]
-    if not layer.is_initialized:
-        return key, value
-    return torch.cat([layer.keys, key], dim=2), torch.cat([layer.values, value], dim=2)
+    return shown(past_key_values.layers[slot], key, value)
+
+
+def shown(layer, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of a cache layer with new ones after them, which the layer does not keep."""
+    with_new = copy.copy(layer)
+    if isinstance(layer, StaticLayer):  # which writes into its tensors; others make new ones
+        for name, held in vars(layer).items():
+            if isinstance(held, Tensor):
+                setattr(with_new, name, held.clone())
+    return with_new.update(key, value)
 
 
 def add_traces(layer, width: int, trace_width: int):

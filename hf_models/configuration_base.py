@@ -8,10 +8,12 @@ from difflib import get_close_matches
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.utils import logging
 
 from .tested_versions import TESTED_WITH
 
 
+logger = logging.get_logger(__name__)
 # Keywords that transformers itself passes to a configuration and that are no fields of it.
 PASSED_BY_TRANSFORMERS = frozenset(
     {"attn_implementation", "auto_map", "experts_implementation", "name_or_path", "num_labels", "output_attentions"}
@@ -56,22 +58,37 @@ class LongreachConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """As in transformers, but what overrides the dict is checked as the dict is."""
+        """As in transformers, but keyword arguments are checked as those of the class are.
+
+        A key of the dict that is nearly one of ours is kept, with a warning: other releases and tools save keys too.
+        """
         names = {field.name for field in fields(cls)} - {"dtype"}  # which may be "auto" here
         overrides = {key: kwargs.pop(key) for key in names & kwargs.keys()}
         cls._refuse_misspelt(kwargs)
-        return super().from_dict({**config_dict, **overrides}, **kwargs)
+        foreign = {key: value for key, value in config_dict.items() if cls._nearest(key)}
+        for key in foreign:
+            logger.warning(f"{cls.__name__} does not use the saved key {key!r}; nearest known: {cls._nearest(key)!r}.")
+        known = {key: value for key, value in config_dict.items() if key not in foreign}
+        loaded = super().from_dict({**known, **overrides}, **kwargs)
+        for key, value in foreign.items():
+            setattr(loaded[0] if isinstance(loaded, tuple) else loaded, key, value)
+        return loaded
 
     @classmethod
     def _refuse_misspelt(cls, kwargs):
-        names = [field.name for field in fields(cls)]
         for key in kwargs:
-            if key in names or key in PASSED_BY_TRANSFORMERS or key.startswith("_"):
-                continue
             if key in cls._derived_names():
                 raise ValueError(f"{cls.__name__} derives {key!r}; it cannot be set.")
-            if near := get_close_matches(key, names + cls._derived_names(), n=1, cutoff=0.8):
-                raise ValueError(f"{cls.__name__} has no key {key!r}. Did you mean {near[0]!r}?")
+            if near := cls._nearest(key):
+                raise ValueError(f"{cls.__name__} has no key {key!r}. Did you mean {near!r}?")
+
+    @classmethod
+    def _nearest(cls, key: str) -> str | None:
+        """The key of the configuration that an unknown key is nearly; None for any other key."""
+        names = [field.name for field in fields(cls)] + cls._derived_names()
+        if key in names or key in PASSED_BY_TRANSFORMERS or key.startswith("_"):
+            return None
+        return next(iter(get_close_matches(key, names, n=1, cutoff=0.8)), None)
 
     @classmethod
     def _derived_names(cls) -> list[str]:

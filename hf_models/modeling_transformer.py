@@ -248,6 +248,9 @@ class PositionIdsGenerationMixin(LongreachGenerationMixin):
         scheme = self.config.eval_position_ids_scheme
         if scheme == "supplied" and kwargs.get("position_ids") is None:
             raise ValueError("position ids are 'supplied': pass position_ids for all tokens, those to come included.")
+        embedded = kwargs.get("inputs_embeds") is not None and kwargs.get("position_ids") is None
+        if scheme == "abacus" and embedded:
+            raise ValueError("abacus ids are counted from tokens: pass input_ids to generate(), or position_ids too.")
         prompt = inputs if inputs is not None else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
         if scheme in RANDOM_SCHEMES and prompt is not None and kwargs.get("position_ids") is None:
             config = generation_config or self.generation_config

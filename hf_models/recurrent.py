@@ -15,7 +15,12 @@ from transformers import initialization as init
 from .modeling_arguments import model_arguments, named_cache
 from .modeling_base import BackboneOutput, LongreachPreTrainedModel, TokenEmbedding
 from .packed_sequences import Unpacking
-from .transformers_internals import DynamicLayer, GradientCheckpointingLayer, capture_outputs
+from .transformers_internals import (
+    STATIC_LAYER_TYPE_MAPPING,
+    DynamicLayer,
+    GradientCheckpointingLayer,
+    capture_outputs,
+)
 
 
 class RecurrentStateLayer(DynamicLayer):
@@ -80,6 +85,10 @@ class RecurrentStateLayer(DynamicLayer):
             raise ValueError("The cache of a recurrent model holds its last state alone and cannot be cropped.")
 
 
+# A state has the same size at every length, so that a cache of fixed size holds it too.
+STATIC_LAYER_TYPE_MAPPING["recurrent_state"] = RecurrentStateLayer  # ty: ignore[invalid-assignment]
+
+
 class RecurrentLayer(GradientCheckpointingLayer):
     """A layer that reads its tokens in order and skips padding wherever it stands.
 
@@ -120,12 +129,7 @@ class RecurrentLayer(GradientCheckpointingLayer):
         """
         if unpacking is not None:
             return self.read_packed(states, real, unpacking, **given)
-        cache = None if past_key_values is None else past_key_values.layers[slot]
-        if cache is not None and not isinstance(cache, RecurrentStateLayer):
-            raise ValueError(
-                f"A recurrent model caches its state, and {type(cache).__name__} holds keys and values. If they come "
-                "from prefix tuning, take prompt tuning."
-            )
+        cache = None if past_key_values is None else cache_layer(past_key_values, slot)
         begun = cache is not None and cache.is_initialized
         begin = cache.state() if begun else self.first_state(states, **given)
         output, end = self.run(states, real, begin)
@@ -150,6 +154,23 @@ class RecurrentLayer(GradientCheckpointingLayer):
     def run(self, states: Tensor, real: Tensor | None, begin: tuple[Tensor, ...]):
         """Reads states `[B, T, D]` from a state on; gives states `[B, T, D]` and the last state."""
         raise NotImplementedError
+
+
+def cache_layer(past_key_values, slot: int) -> RecurrentStateLayer:
+    """The layer of a cache that holds a state; a cache that was made without a configuration gets it now.
+
+    Raises:
+        ValueError: the cache holds keys and values.
+    """
+    if slot == len(past_key_values.layers):
+        past_key_values.layers.append(RecurrentStateLayer())
+    layer = past_key_values.layers[slot]
+    if not isinstance(layer, RecurrentStateLayer):
+        raise ValueError(
+            f"A recurrent model caches its state, and {type(layer).__name__} holds keys and values. If they come from "
+            "prefix tuning, take prompt tuning."
+        )
+    return layer
 
 
 class PackedLayer(RecurrentLayer):

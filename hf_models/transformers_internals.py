@@ -8,7 +8,11 @@ SPDX-License-Identifier: Apache-2.0
 
 import torch
 from transformers.activations import ACT2FN  # the activations that `hidden_act` names in every configuration
-from transformers.cache_utils import DynamicLayer  # DynamicCache makes its subclasses by the name of their layer type
+from transformers.cache_utils import (  # caches make their layers by the names of layer types
+    STATIC_LAYER_TYPE_MAPPING,
+    DynamicLayer,
+    StaticLayer,
+)
 from transformers.masking_utils import (  # masks as each attention implementation takes them
     create_bidirectional_mask,
     create_bidirectional_sliding_window_mask,
@@ -43,9 +47,11 @@ __all__ = [
     "ALL_ATTENTION_FUNCTIONS",
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "ROPE_INIT_FUNCTIONS",
+    "STATIC_LAYER_TYPE_MAPPING",
     "DynamicLayer",
     "GradientCheckpointingLayer",
     "RopeParameters",
+    "StaticLayer",
     "TransformersKwargs",
     "can_return_tuple",
     "capture_outputs",

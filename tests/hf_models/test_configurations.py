@@ -71,10 +71,18 @@ def test_a_misspelt_key_is_refused_when_loading_too(config_class, tmp_path):
         AutoConfig.from_pretrained(tmp_path, hiden_size=8)
     with pytest.raises(ValueError, match="derives 'layer_types'; it cannot be set"):
         AutoConfig.from_pretrained(tmp_path, layer_types=[])
+
+
+@BY_NAME
+def test_a_saved_key_that_is_nearly_ours_is_kept_with_a_warning(config_class, tmp_path, caplog):
+    config_class().save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_sizes": 9}))
-    with pytest.raises(ValueError, match=r"has no key 'vocab_sizes'\. Did you mean 'vocab_size'"):
-        AutoConfig.from_pretrained(tmp_path)
+    loaded, unused = AutoConfig.from_pretrained(tmp_path, return_unused_kwargs=True, vocab_size=19, other=1)
+    assert "does not use the saved key 'vocab_sizes'; nearest known: 'vocab_size'" in caplog.text
+    assert (loaded.vocab_sizes, loaded.vocab_size, unused) == (9, 19, {"other": 1})
+    loaded.save_pretrained(tmp_path)
+    assert json.loads(file.read_text())["vocab_sizes"] == 9
 
 
 # What goes through.

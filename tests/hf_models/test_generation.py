@@ -2,19 +2,22 @@
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from hf_models.position_ids import draw_position_ids
 from tests.hf_models.model_cases import (
     CAUSAL,
-    CAUSAL_ATTENTION,
     CLOSE,
     PAD,
+    RECURRENT,
     VOCABULARY,
     build,
     pad,
     ragged,
     tokens,
 )
+from tests.hf_models.registered_models import GENERATING
+from tests.hf_models.registered_models import build as registered
 
 
 pytestmark = pytest.mark.versions
@@ -118,12 +121,47 @@ def test_generation_from_embedded_tokens_equals_generation_from_tokens(case):
     assert torch.equal(answer, generate(model, input_ids, mask, new=4))
 
 
-@pytest.mark.parametrize("case", CAUSAL_ATTENTION)
+@pytest.mark.parametrize("case", [case for case in GENERATING if registered(case).prefix_stable])
 def test_a_cache_of_fixed_size_gives_the_same_tokens(case):
-    model = build(case)
+    model = registered(case)
     input_ids, mask = pad(ragged(), "left")
     answer = generate(model, input_ids, mask, cache_implementation="static")
     assert torch.equal(answer, generate(model, input_ids, mask))
+
+
+@pytest.mark.parametrize("cache_steps", [1, 2, 3])
+@pytest.mark.parametrize("halting", ["none", "act", "published", "ponder_net"])
+def test_so_does_one_that_holds_some_steps_only(halting, cache_steps):
+    options = {} if halting == "none" else {"halting": halting}
+    model = build("universal", num_steps=4, cache_steps=cache_steps, **options)
+    input_ids, mask = pad(ragged(), "left")
+    answer = generate(model, input_ids, mask, cache_implementation="static")
+    assert torch.equal(answer, generate(model, input_ids, mask))
+
+
+@pytest.mark.parametrize("case", [case for case in RECURRENT if "bidirectional" not in case])
+def test_a_state_is_kept_in_a_cache_that_knows_no_configuration(case):
+    model = build(case)
+    input_ids, mask = pad(ragged(), "left")
+    cache = DynamicCache()
+    begun = model(input_ids[:, :4], attention_mask=mask[:, :4], past_key_values=cache)
+    assert begun.past_key_values is cache
+    found = model(input_ids[:, 4:], attention_mask=mask, past_key_values=cache).logits
+    torch.testing.assert_close(found, model(input_ids, attention_mask=mask).logits[:, 4:], **CLOSE)
+
+
+def test_a_state_is_not_kept_where_keys_and_values_are():
+    cache = build("transformer-rope")(tokens()).past_key_values
+    with pytest.raises(ValueError, match="A recurrent model caches its state, and DynamicLayer holds keys and values"):
+        build("lstm")(tokens(), past_key_values=cache)
+
+
+def test_abacus_ids_cannot_be_counted_from_embedded_tokens():
+    options = {"position_ids_scheme": "abacus", "eval_position_ids_scheme": "abacus", "abacus_tokens": [3, 4]}
+    model = build("transformer-learned", **options)
+    embedded = model.get_input_embeddings()(tokens())
+    with pytest.raises(ValueError, match="abacus ids are counted from tokens: pass input_ids to generate"):
+        model.generate(inputs_embeds=embedded, max_new_tokens=1)
 
 
 @pytest.mark.parametrize("case", KINDS)
