@@ -49,7 +49,7 @@ def workplace(tmp_path):
             script = [] if program == "python" else [shutil.which(program, path=environment["PATH"])]
             done = warm_process.run(*script, *words, cwd=tmp_path, environment=environment)
         else:
-            options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 280}
+            options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 800}
             done = subprocess.run(["bash", "-c", line], **options, check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 

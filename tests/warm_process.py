@@ -38,7 +38,7 @@ LIBRARIES = (
 
 
 def run(
-    script: Path | str, *arguments: str, cwd: Path, environment: dict | None = None, timeout: float = 280
+    script: Path | str, *arguments: str, cwd: Path, environment: dict | None = None, timeout: float = 800
 ) -> subprocess.CompletedProcess:
     """Runs a script in a process of its own and waits for its end.
 

@@ -19,19 +19,23 @@ from tests.eval_harness.small_study import long_study
 from tests.tiny_runs import train_quietly
 
 
-def wait_for(condition, seconds: float, what: str):
-    end = time.monotonic() + seconds
+HANG = 600  # seconds that nothing takes unless it hangs
+
+
+def wait_for(condition, what: str):
+    end = time.monotonic() + HANG
     while not (found := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        assert time.monotonic() < end, f"waited {HANG} s for {what}"
         time.sleep(0.02)
     return found
 
 
-def begin(output: Path, steps: int = 150) -> subprocess.Popen:
+def begin(output: Path, steps: int = 150, **environment: str) -> subprocess.Popen:
     """The study as a program, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.eval_harness.small_study", str(output), str(steps)],
         cwd=Path(__file__).parents[2],
+        env={**os.environ, **environment},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -44,14 +48,23 @@ def steps_saved(output: Path) -> int:
     return max((int(path.parent.name.split("-")[1]) for path in whole), default=0)
 
 
-def kill(program: subprocess.Popen, output: Path, step: int, group: bool):
-    """Kills the program, or all of its group, when the step is saved; returns the processes it had."""
-    wait_for(lambda: steps_saved(output) >= step or program.poll() is not None, 120, f"step {step}")
-    assert program.poll() is None, "the study was done before it could be killed"
-    children = psutil.Process(program.pid).children(recursive=True)
-    (os.killpg if group else os.kill)(program.pid, signal.SIGKILL)
-    program.wait()
-    return children
+def group_of(program: subprocess.Popen) -> list[psutil.Process]:
+    """The living processes of a program's group."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == program.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue
+    return found
+
+
+def run_until_killed(output: Path, step: int, killed: str):
+    """Runs the program until one of its workers kills it; all of its processes have ended then."""
+    program = begin(output, KILL_AT=str(step), KILLED=killed)
+    assert program.wait(timeout=HANG) == -signal.SIGKILL
+    wait_for(lambda: not group_of(program), "the workers to end with their parent")
 
 
 @pytest.fixture
@@ -63,15 +76,16 @@ def threads():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3 * HANG)
 def test_a_study_that_is_killed_twice_ends_like_one_that_is_not(tmp_path, threads):
     killed = tmp_path / "killed"
-    kill(begin(killed), killed, step=30, group=True)
+    run_until_killed(killed, 30, "group")
     assert not list(killed.glob("small/*/run.json"))
     reached = steps_saved(killed)
+    assert reached >= 30
 
-    workers = kill(begin(killed), killed, step=reached + 20, group=False)
-    assert len(workers) >= 2
-    wait_for(lambda: not any(worker.is_running() for worker in workers), 20, "the workers to end with their parent")
+    run_until_killed(killed, reached + 20, "program")
+    assert steps_saved(killed) > reached
     assert len(plan(long_study(), killed / "small")) == 2
 
     run_study(long_study(), killed, processes=2)
@@ -92,17 +106,18 @@ def test_a_study_that_is_killed_twice_ends_like_one_that_is_not(tmp_path, thread
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3 * HANG)
 def test_an_interrupt_stops_everything_at_once_and_keeps_the_checkpoints(tmp_path):
     steps = 20_000  # far more than there is time for
     program = begin(tmp_path, steps)
     try:
-        wait_for(lambda: steps_saved(tmp_path) >= 10, 120, "step 10")
+        wait_for(lambda: steps_saved(tmp_path) >= 10, "step 10")
         workers = psutil.Process(program.pid).children(recursive=True)
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does
-        assert program.wait(timeout=30) != 0
+        assert program.wait(timeout=HANG) != 0
     finally:
         program.kill()
-    wait_for(lambda: not any(worker.is_running() for worker in workers), 10, "the workers to end")
+    wait_for(lambda: not any(worker.is_running() for worker in workers), "the workers to end")
     assert steps_saved(tmp_path) >= 10
     assert len(plan(long_study(steps), tmp_path / "small")) == 2
 

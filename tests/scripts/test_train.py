@@ -172,7 +172,7 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path, trained_once):
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=True,
-        timeout=200,
+        timeout=800,
     )
     one, two = (read_json(folder / "run.json") for folder in (trained_once, tmp_path / "two"))
     assert (one["trainer"]["world_size"], two["trainer"]["world_size"]) == (1, 2)
