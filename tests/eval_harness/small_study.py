@@ -2,8 +2,8 @@
 
     python -m tests.eval_harness.small_study OUTPUT STEPS
 
-KILL_AT names the step, and KILLED whether the "program" or the "group" of all its processes is killed. A worker kills, so
-that nobody has to look at the right moment.
+KILL_AT names the step, and KILLED whether the "program" or the "group" of all its processes is killed. A worker
+kills, so that nobody has to look at the right moment.
 """
 
 import os
