@@ -85,12 +85,16 @@ class Scorer:
             raise HarnessError(f"The {format} format needs a causal model: a bidirectional one would see the answer.")
 
     @property
+    def prefix_stable(self) -> bool:
+        """Whether the model's outputs at a token stay when more tokens follow."""
+        return self.trial.prefix_stable if self.trial else getattr(self.model, "prefix_stable", False)
+
+    @property
     def decoding(self) -> str:
         """How answers come about: "parallel", or "teacher-forced" where that equals free decoding, else "free"."""
         if not self.format.decodes:
             return "parallel"
-        stable = self.trial.prefix_stable if self.trial else getattr(self.model, "prefix_stable", False)
-        return "teacher-forced" if stable else "free"
+        return "teacher-forced" if self.prefix_stable else "free"
 
     def score(self, lengths: TestLengths, progress: Callable[[int], None] = lambda length: None) -> Outcomes:
         """Scores every length, the longest first, so that what does not fit fails at once.
@@ -240,7 +244,7 @@ class Scorer:
         else:
             tokens = inputs["input_ids"][:, :prompt_length]
             prompts = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-        cached = self.trial is None or self.trial.cached
+        cached = self.trial.cached if self.trial else self.prefix_stable
         generated = decode(self.model, width, **prompts, eos_token_id=self.vocabulary.eos_id, use_cache=cached)
         return generated[:, prompt_length:].cpu().numpy()
 

@@ -417,13 +417,11 @@ SCALINGS = {
 
 def scalings_table() -> str:
     """The scalings of RoPE, and whether they go with a cache."""
-    rope, rows = Choice("position_encodings", "rope"), []
+    rows = []
     for rope_type in RoPE.rope_types:
-        parameters = {"rope_type": rope_type, "rope_theta": 10000.0, **SCALINGS[rope_type]}
-        works = [rope.refusal(rope_parameters=parameters, use_cache=use_cache) is None for use_cache in (True, False)]
         given = ", ".join(f"`{name}`" for name in SCALINGS[rope_type])
-        rows.append([f"`{rope_type}`", given, *(YES if each else NO for each in works)])
-    return table(["`rope_type`", "asks for", "with a cache", "without"], rows)
+        rows.append([f"`{rope_type}`", given, NO if rope_type in RoPE.length_dependent else YES])
+    return table(["`rope_type`", "asks for", "KV cache"], rows)
 
 
 TABLES = {

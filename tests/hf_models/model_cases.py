@@ -216,6 +216,6 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], **tolerance
 def checkpoint_activations(model: PreTrainedModel, **options):
     """Turns activation checkpointing on, under the name that this release of transformers has for it."""
     if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable(options)
+        model.activation_checkpointing_enable(options or None)
     else:
-        model.gradient_checkpointing_enable(options)
+        model.gradient_checkpointing_enable(options or None)

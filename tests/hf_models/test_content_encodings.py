@@ -1,5 +1,7 @@
 """What is particular to the encodings that depend on what the tokens say."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -479,7 +481,7 @@ def test_path_is_stable_over_many_chunks():
     length = 400
     states, (query, key) = torch.randn(1, length, 16), queries_and_keys(length)
     scores = path_scores(encoding, states, query, key, positions(length))
-    vectors, strengths = encoding.reflections(encoding.trace(states), None)
+    vectors, strengths = encoding.reflections(positions(length).with_traces(encoding.trace(states)))
     moved = key[0].double().clone()  # [H, T, K], carried on by each token in turn
     for i in range(length):
         w, b = vectors[0, :, i].double(), strengths[0, :, i].double()
@@ -511,14 +513,18 @@ def test_path_without_reflections_is_no_encoding():
 def test_path_convolves_over_the_past_alone_and_over_no_padding():
     encoding, _ = encoding_of("path")
     traces = encoding.trace(torch.randn(1, 6, 16))
-    whole, _ = encoding.reflections(traces, None)
+
+    def reflections(traces, real=None):
+        return encoding.reflections(replace(positions(traces.shape[2]), traces=traces, real=real))
+
+    whole, _ = reflections(traces)
     changed = traces.clone()
     changed[:, :, 3] += 1
-    vectors, _ = encoding.reflections(changed, None)
+    vectors, _ = reflections(changed)
     assert torch.equal(vectors[:, :, :3], whole[:, :, :3])
     assert not any(torch.allclose(vectors[:, :, t], whole[:, :, t]) for t in (3, 4, 5))
-    padded, strengths = encoding.reflections(traces, torch.arange(6)[None] >= 2)
-    alone, _ = encoding.reflections(traces[:, :, 2:], None)
+    padded, strengths = reflections(traces, torch.arange(6)[None] >= 2)
+    alone, _ = reflections(traces[:, :, 2:])
     torch.testing.assert_close(padded[:, :, 2:], alone)
     assert not padded[:, :, :2].any()
     assert not strengths[:, :, :2].any()
