@@ -146,13 +146,23 @@ class LongreachPreTrainedModel(PreTrainedModel):
                     "cache: set use_cache=False."
                 )
             return None
+        asked = past_key_values is not None or use_cache
         if not self.prefix_stable:
-            if past_key_values is not None or use_cache:
+            if asked:
                 raise ValueError(self.no_cache_reason())
             return None
+        if asked and self.training and torch.is_grad_enabled() and self.checkpoints_activations():
+            raise ValueError(
+                "Activation checkpointing computes layers twice, and each time they would extend the KV cache: set "
+                "use_cache=False."
+            )
         # A training step has no use for a cache, unless it asks for one.
         wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
         return self.new_cache() if past_key_values is None and wanted else past_key_values
+
+    def checkpoints_activations(self) -> bool:
+        """Whether layers are computed a second time in the backward pass."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
 
     def new_cache(self):
         """An empty cache."""

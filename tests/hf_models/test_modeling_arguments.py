@@ -9,7 +9,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import hf_models
 from hf_models.modeling_arguments import CACHE_NAME, LIBRARY_ARGUMENTS, OTHER_CACHE_NAME
-from tests.hf_models.model_cases import CLOSE, main_output, tokens
+from tests.hf_models.model_cases import CLOSE, checkpoint_activations, main_output, tokens
 from tests.hf_models.registered_models import CASES, GENERATING, build, is_seq2seq
 
 
@@ -89,6 +89,20 @@ def test_a_model_that_is_not_prefix_stable_generates_without_a_cache_and_refuses
     ):
         with pytest.raises(ValueError, match="has no KV cache with this configuration"):
             call()
+
+
+@pytest.mark.versions
+@pytest.mark.parametrize("case", CACHED)
+def test_activation_checkpointing_has_no_cache(case):
+    model = build(case).train()
+    checkpoint_activations(model, use_reentrant=False)
+    with torch.enable_grad():
+        assert model(**inputs(case, slice(None))).cache is None
+        with pytest.raises(ValueError, match="Activation checkpointing computes layers twice"):
+            model(**inputs(case, slice(None)), use_cache=True)
+    cache = model(**inputs(case, slice(5)), use_cache=True).cache  # without gradients nothing is computed twice
+    with torch.enable_grad(), pytest.raises(ValueError, match="Activation checkpointing computes layers twice"):
+        model(**inputs(case, slice(5, None)), past_key_values=cache)
 
 
 def test_models_of_every_kind_are_among_those_without_a_cache():
