@@ -96,7 +96,8 @@ class LongreachPreTrainedModel(PreTrainedModel):
             ValueError: rows hold several sequences, and the model would mix them.
         """
         batch, length = inputs.shape[:2]
-        if position_ids is None or not self.position_ids_separate():
+        one_token = not torch.compiler.is_compiling() and length < 2  # as at every step of generate()
+        if position_ids is None or one_token or not self.position_ids_separate():
             return None
         if attention_mask is not None and attention_mask.dim() != 2:
             return None
