@@ -163,7 +163,16 @@ class LSHAttention(SharedQueryKeyAttention):
         stays=True,
         **kwargs,
     ):
-        """As `Attention.forward`; `mask` and `bias` are not read, there are no weights, and there is no cache."""
+        """As `Attention.forward`; `mask` and `bias` are not read, there are no weights, and there is no cache.
+
+        Raises:
+            ValueError: the model is exported.
+        """
+        if torch.compiler.is_exporting():
+            raise ValueError(
+                f"{type(self).__name__} cannot be exported: it cuts the tokens into as many chunks and buckets as "
+                "their number asks for, and a graph has a fixed number of them."
+            )
         batch, length, _ = states.shape
         query, key, value = self.offer(states, at.turns, encoding)
         if running is not None:

@@ -46,11 +46,11 @@ def refused(text: str, **options):
         config(**options)
 
 
-def bias_of(encoding, ids, heads: int = 2):
-    """The bias of every pair `[B, H, T, T]`."""
+def bias_of(encoding, ids, heads: int = 2, dtype: torch.dtype = torch.float32):
+    """The bias of every pair `[B, H, T, T]`, computed in a type."""
     ids = torch.as_tensor(ids)
     ids = ids if ids.dim() == 2 else ids[None]
-    bias = encoding.pair_bias(Positions(ids, ids, num_heads=heads, scaling=1.0).pairs())
+    bias = encoding.pair_bias(Positions(ids, ids, num_heads=heads, scaling=1.0, dtype=dtype).pairs())
     return bias.expand(len(ids), heads, -1, -1)
 
 
@@ -82,16 +82,16 @@ def test_every_form_of_every_kernel_follows_its_formula(ids, entry, form, heads)
     form = form if form in encoding_class.forms else "symmetric"
     torch.manual_seed(0)
     settled = with_heads(heads)
-    encoding = noisy(encoding_class(settled, form=form, **arguments)).requires_grad_(False)
+    encoding = noisy(encoding_class(settled, form=form, **arguments)).requires_grad_(False).double()
     name = entry if isinstance(entry, str) else entry["name"]
     plain = PLAIN_ENCODINGS[name](encoding, settled)
-    bias = bias_of(encoding, ids, heads)
+    bias = bias_of(encoding, ids, heads, torch.float64)
     for head in range(heads):
         for i, query in enumerate(ids):
             for j, key in enumerate(ids):
                 expected = float(plain.bias(head, query, key))
                 expected = HardALiBi.unseen if expected == -math.inf else expected
-                assert bias[0, head, i, j].item() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+                assert bias[0, head, i, j].item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -146,6 +146,9 @@ def test_a_bias_is_the_same_for_any_arrangement_of_pairs(entry, causal):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="torch compiles it for vector units only"
+)
 @pytest.mark.parametrize("entry", SCALAR, ids=str)
 @pytest.mark.parametrize("causal", [True, False])
 def test_flex_attention_inlines_a_scalar_bias(entry, causal):
