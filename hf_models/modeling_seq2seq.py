@@ -141,6 +141,9 @@ class Seq2SeqBackbone(_Combined):
         ):
             if given is not None:
                 self.sequences(ids, mask, given)
+        for name in ("output_hidden_states", "output_attentions"):  # both sides follow this model's configuration
+            if kwargs.get(name) is None:
+                kwargs[name] = getattr(self.config, name)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,

@@ -362,6 +362,10 @@ def test_outputs_are_recorded_on_both_sides(case):
     if case != "lstm-2":
         assert len(output.cross_attentions) == len(output.decoder_attentions) == decoder.num_hidden_layers
         assert output.encoder_attentions[0].shape == (3, 2, 7, 7)
+    model.config.output_hidden_states = model.config.output_attentions = True
+    configured = model(tokens(), decoder_input_ids=tokens(3, 4))
+    for name in ("encoder_hidden_states", "decoder_hidden_states", "cross_attentions"):
+        assert len(configured[name]) == len(output[name])
 
 
 # Labels and losses.
