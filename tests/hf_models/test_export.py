@@ -137,6 +137,26 @@ def test_a_graph_that_cannot_hold_for_every_length_is_refused(case):
         exported(case, roomy(case))
 
 
+class LogitsOfIds(Logits):
+    """A model as a function of tokens and their position ids."""
+
+    def forward(self, input_ids, position_ids):
+        return main_output(self.model(input_ids, position_ids=position_ids, use_cache=False))
+
+
+@pytest.mark.parametrize("case", ["rope-causal", "path-causal", "t5-bidirectional"])
+def test_a_graph_with_position_ids_keeps_packed_sequences_apart(case):
+    model = LogitsOfIds(roomy(case))
+    shapes = {0: Dim("batch"), 1: Dim("length")}
+    given = tokens(3, 9), torch.arange(9).repeat(3, 1)
+    with torch.no_grad():
+        graph = export(model, given, dynamic_shapes=(shapes, shapes)).module()
+        input_ids, position_ids = tokens(2, 20), torch.cat([torch.arange(7), torch.arange(13)]).repeat(2, 1)
+        expected = model(input_ids, position_ids)
+        torch.testing.assert_close(graph(input_ids, position_ids), expected, **CLOSE)
+        assert not torch.allclose(model(input_ids, torch.arange(20).repeat(2, 1)), expected, atol=1e-2)
+
+
 # Heads and precisions do not touch the graph of the backbone: one of each suffices.
 @pytest.mark.parametrize("head", ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"])
 def test_every_head_is_exported(head):
