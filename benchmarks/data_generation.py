@@ -21,12 +21,12 @@ import torch
 from tqdm.auto import tqdm
 
 from eval_harness import TrainingRun
-from eval_harness.data import to_model_inputs
-from eval_harness.encoding import Vocabulary
-from eval_harness.formats import get_format
 from eval_harness.models import build_model
 from eval_harness.tasks import Sample, Task, get_task, list_tasks
-from eval_harness.training import size_for
+from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.vocabulary import Vocabulary
+from eval_harness.training.batches import to_model_inputs
+from eval_harness.training.setup import size_for
 
 
 MODEL, BATCH, TRAIN_LENGTH = "transformer-rope", 64, 40

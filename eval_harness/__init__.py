@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from eval_harness.evaluation import evaluate_run, score
     from eval_harness.exporting import export_task, to_dataset
-    from eval_harness.publishing import publish
+    from eval_harness.publishing.model_repository import publish
     from eval_harness.reporting import make_report
+    from eval_harness.scoring.evaluate import evaluate_run, score
     from eval_harness.specification import Evaluation, TrainingRun
-    from eval_harness.study import Study, get_study, run_study
-    from eval_harness.training import train
+    from eval_harness.studies.study import Study, get_study, run_study
+    from eval_harness.training.train import train
 
 _MODULES = {
     "Evaluation": "specification",
-    "Study": "study",
+    "Study": "studies.study",
     "TrainingRun": "specification",
-    "evaluate_run": "evaluation",
+    "evaluate_run": "scoring.evaluate",
     "export_task": "exporting",
-    "get_study": "study",
+    "get_study": "studies.study",
     "make_report": "reporting",
-    "publish": "publishing",
-    "run_study": "study",
-    "score": "evaluation",
+    "publish": "publishing.model_repository",
+    "run_study": "studies.study",
+    "score": "scoring.evaluate",
     "to_dataset": "exporting",
-    "train": "training",
+    "train": "training.train",
 }
 
 __all__ = ["Evaluation", "Study", "TrainingRun", "evaluate_run", "export_task", "get_study"]

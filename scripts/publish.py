@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Sequence
 
-from eval_harness import cli
+from eval_harness.cli.main import main as longreach
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The same as `longreach publish`."""
-    return cli.main(["publish", *(sys.argv[1:] if argv is None else argv)])
+    return longreach(["publish", *(sys.argv[1:] if argv is None else argv)])
 
 
 if __name__ == "__main__":

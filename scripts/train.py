@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from eval_harness.arguments import find_own_files, parse_quantity
+from eval_harness.cli.arguments import find_own_files, parse_quantity
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.specification import TrainingRun
-from eval_harness.training import train
-from eval_harness.training_arguments import RunTrainingArguments, weight_changing
+from eval_harness.training.arguments import RunTrainingArguments, weight_changing
+from eval_harness.training.train import train
 
 
 @dataclass

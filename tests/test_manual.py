@@ -17,7 +17,7 @@ import hf_models
 from docs.manual import pages, pictures
 from docs.manual import tasks as task_pages
 from docs.manual.choices import FACTS, HEADS, REGISTRIES, Choice, choices, overridden, reads_ids
-from eval_harness.task_commands import by_skill
+from eval_harness.cli.tasks import by_skill
 from eval_harness.tasks import SKILLS
 from tests.hf_models import own_encoding
 from tests.test_docs import files

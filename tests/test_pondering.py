@@ -9,7 +9,7 @@ from PIL import Image
 
 from docs.manual import pondering
 from eval_harness.models import build_model
-from eval_harness.training import size_for
+from eval_harness.training.setup import size_for
 
 
 def untrained(rule):

@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from eval_harness.specification import TrainingRun
-from eval_harness.training import default_arguments, train
+from eval_harness.training.arguments import default_arguments
+from eval_harness.training.train import train
 
 
 class InterruptAt(TrainerCallback):

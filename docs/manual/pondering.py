@@ -19,9 +19,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from eval_harness import TrainingRun, train
-from eval_harness.encoding import Encoded, Vocabulary
-from eval_harness.evaluation import load_model
-from eval_harness.formats import get_format
+from eval_harness.scoring.evaluate import load_model
+from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.vocabulary import Encoded, Vocabulary
 
 from .pictures import GREY, LINES, png
 

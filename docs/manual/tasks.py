@@ -5,7 +5,7 @@ import re
 from dataclasses import fields
 from itertools import groupby
 
-from eval_harness.task_commands import by_skill
+from eval_harness.cli.tasks import by_skill
 from eval_harness.tasks import Task
 
 from .text import listed, prose, table

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from eval_harness.baselines import baselines
 from eval_harness.exporting.lm_eval_tasks import group_name
-from eval_harness.protocol import is_enumerable
 from eval_harness.reporting.numbers import percent
+from eval_harness.scoring.baselines import baselines
+from eval_harness.scoring.protocol import is_enumerable
 from eval_harness.tasks import Sample, Task
 
 

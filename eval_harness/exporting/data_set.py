@@ -18,9 +18,9 @@ from datasets import Dataset, Features, NamedSplit
 from eval_harness.errors import HarnessError
 from eval_harness.exporting.card import Export, data_card
 from eval_harness.exporting.lm_eval_tasks import check_generates, write_tasks
-from eval_harness.results import new_folder
+from eval_harness.results.files import new_folder
 from eval_harness.tasks import Sample, Task, get_task
-from eval_harness.tasks.task import within
+from eval_harness.tasks.sample import within
 
 
 SEED = 0  # that of the scorer's test examples: the same rows

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from eval_harness.encoding import SPECIAL_TOKENS, Vocabulary
 from eval_harness.errors import HarnessError
 from eval_harness.tasks import Task
+from eval_harness.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 
 FORMAT = "autoregressive"  # the one in which a model is asked by generating

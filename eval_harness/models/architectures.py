@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 import hf_models
 from eval_harness.errors import HarnessError, unknown
-from eval_harness.models.foreign import ForeignArchitecture, get_foreign, list_foreign
+from eval_harness.models.library_types import ForeignArchitecture, get_foreign, list_foreign
 from hf_models.position_encodings import POSITION_ENCODINGS, parse_position_encoding
 
 

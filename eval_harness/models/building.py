@@ -10,7 +10,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from eval_harness.models import foreign
+from eval_harness.models import library_types as foreign
 
 
 def build_model(config, head: str = "token") -> PreTrainedModel:

@@ -3,11 +3,11 @@
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from eval_harness.encoding import Vocabulary
 from eval_harness.models.building import build_model, is_causal
 from eval_harness.models.checkpoints import is_checkpoint, on_the_hub, revision_of
 from eval_harness.models.sizes import size_model
 from eval_harness.models.warm_start import describe_checkpoint
+from eval_harness.tokenization.vocabulary import Vocabulary
 
 
 # Where no task says so.

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from eval_harness.compute import count_parameters
 from eval_harness.errors import HarnessError
 from eval_harness.models.architectures import get_architecture, make_config
 from eval_harness.models.building import build_model
-from eval_harness.models.foreign import ForeignArchitecture
-from eval_harness.models.foreign_sizes import FEED_FORWARD_RATIO, HEAD_DIM, TOLERANCE, size_foreign
+from eval_harness.models.compute import count_parameters
+from eval_harness.models.library_sizes import FEED_FORWARD_RATIO, HEAD_DIM, TOLERANCE, size_foreign
+from eval_harness.models.library_types import ForeignArchitecture
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from eval_harness.compute import count_parameters, parameters_by_kind
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.models.building import auto_class_of, build_model
 from eval_harness.models.checkpoints import on_the_hub, revision_of
-from eval_harness.models.foreign import refusal
-from eval_harness.models.foreign_fields import names, without_dropout
+from eval_harness.models.compute import count_parameters, parameters_by_kind
+from eval_harness.models.library_fields import names, without_dropout
+from eval_harness.models.library_types import refusal
 from eval_harness.models.sizes import SizedModel
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from eval_harness.results import replacing
+from eval_harness.results.files import replacing
 
 
 INK = "#222222"

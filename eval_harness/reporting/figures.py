@@ -24,8 +24,8 @@ from eval_harness.reporting.drawing import (
 )
 from eval_harness.reporting.groups import Arm, Group, group_results
 from eval_harness.reporting.numbers import plural, quantity, reach_in_words
-from eval_harness.results import RunResult
-from eval_harness.statistics import Metric, interval, threshold
+from eval_harness.results.folders import RunResult
+from eval_harness.results.statistics import Metric, interval, threshold
 
 
 Palette = dict[str, Mark]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval_harness.reporting.numbers import words
-from eval_harness.results import RunResult, summarise
-from eval_harness.statistics import SeedSummary, aggregate_seeds
+from eval_harness.results.folders import RunResult
+from eval_harness.results.statistics import SeedSummary, aggregate_seeds
+from eval_harness.results.summary import summarise
 from eval_harness.tasks import SKILLS
 
 

@@ -1,6 +1,6 @@
 """Numbers and names as a reader wants them: no more digits than they carry."""
 
-from eval_harness.statistics import AtLeast
+from eval_harness.results.statistics import AtLeast
 
 
 MISSING = "-"

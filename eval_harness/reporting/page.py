@@ -14,17 +14,9 @@ from eval_harness.reporting import drawing, figures, provenance, tables
 from eval_harness.reporting.groups import Group, group_results
 from eval_harness.reporting.numbers import plural, reach_in_words
 from eval_harness.reporting.skills import skill_table
-from eval_harness.results import (
-    REPORT_FOLDER,
-    SUMMARY,
-    RunResult,
-    load_study,
-    read_json,
-    replacing,
-    unfinished_runs,
-    write_json,
-    write_table,
-)
+from eval_harness.results.files import read_json, replacing, write_json, write_table
+from eval_harness.results.folders import REPORT_FOLDER, RunResult, load_study, unfinished_runs
+from eval_harness.results.schemas import SUMMARY
 
 
 CLAIM_SEEDS = 5

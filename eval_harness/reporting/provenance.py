@@ -6,7 +6,7 @@ from typing import Any
 
 from eval_harness.reporting.groups import Group
 from eval_harness.reporting.numbers import MISSING, plural, quantity, words
-from eval_harness.results import RunResult
+from eval_harness.results.folders import RunResult
 
 
 Facts = list[tuple[str, str]]

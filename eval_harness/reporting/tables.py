@@ -13,7 +13,7 @@ from rich.table import Table as TerminalTable
 
 from eval_harness.reporting.groups import Arm, Group
 from eval_harness.reporting.numbers import MISSING, duration, length, percent, plural, quantity, reach_in_words
-from eval_harness.statistics import AtLeast, known_median
+from eval_harness.results.statistics import AtLeast, known_median
 from eval_harness.terminal import make_console
 
 

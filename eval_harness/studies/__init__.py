@@ -1,1 +1,1 @@
-"""The studies: a file each, with its list of runs in `STUDY`."""
+"""Studies: lists of runs, and where they run."""

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks.task import Sample, Task, derive_rng
+from eval_harness.tasks.sample import Sample
+from eval_harness.tasks.task import Task, derive_rng
 
 
 @dataclass(frozen=True, kw_only=True)

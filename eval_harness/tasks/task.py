@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import inf
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
 
 from eval_harness.errors import HarnessError, unknown
-from eval_harness.tasks.plugins import import_own_file, load_plugins
+from eval_harness.tasks.sample import Answer, Sample, within
 
 
 SPLITS = ("train", "tune", "test", "baseline")
@@ -29,65 +29,6 @@ SKILLS = (
 )
 SEQUENCE_FORMATS = ("autoregressive", "parallel", "sequence_to_sequence")
 LABEL_FORMATS = (*SEQUENCE_FORMATS, "classification")  # of tasks whose every answer is one symbol
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Rows of a task's data, as symbol indices.
-
-    Attributes:
-        inputs: [count, L_in] indices into the task's `input_alphabet`, right-padded with 0 where ragged.
-        targets: [count, L_out] indices into the task's `output_alphabet`, right-padded with 0.
-        input_lengths: [count] symbols of each input.
-        target_lengths: [count] symbols of each answer, without terminator or filler; may be 0.
-        scored: [count, L_out] bool, the targets that count.
-        positions: [count, L_out] index in the input at which each target is asked for; None unless the task is
-            answered in place.
-        lengths: [count] the task length that each row was drawn at.
-    """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    input_lengths: np.ndarray
-    target_lengths: np.ndarray
-    scored: np.ndarray
-    positions: np.ndarray | None
-    lengths: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> "Sample":
-        arrays: dict[str, Any] = {name: None if array is None else array[rows] for name, array in vars(self).items()}
-        return Sample(**arrays)
-
-    @staticmethod
-    def concatenate(samples: Sequence["Sample"]) -> "Sample":
-        """Stacks samples of one task in new arrays, padding the narrower ones on the right."""
-        columns = zip(*(vars(sample).values() for sample in samples), strict=True)
-        arrays: list[Any] = [None if parts[0] is None else _stack(parts) for parts in columns]
-        return Sample(*arrays)
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    if len(arrays) == 1:
-        return arrays[0].copy()
-    if len({array.shape[1:] for array in arrays}) == 1:
-        return np.concatenate(arrays)
-    width = max(array.shape[1] for array in arrays)
-    return np.concatenate([np.pad(array, ((0, 0), (0, width - array.shape[1]))) for array in arrays])
-
-
-class Answer(NamedTuple):
-    """What `Task.answer` returns; the fields are those of `Sample`.
-
-    `scored` is None where every target within its length counts, `positions` where the answer follows the input.
-    """
-
-    targets: np.ndarray
-    target_lengths: np.ndarray
-    scored: np.ndarray | None = None
-    positions: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,24 +245,6 @@ def derive_rng(*parts: str | float) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
 
 
-def is_full(lengths: np.ndarray, width: int) -> bool:
-    """Whether no row's length [count] is below the width: the usual case, worth a shorter way."""
-    return not len(lengths) or bool(lengths[lengths.argmin()] >= width)
-
-
-def within(lengths: np.ndarray, width: int) -> np.ndarray:
-    """The mask [count, width] of the columns before each row's length [count]."""
-    if is_full(lengths, width):
-        return np.ones((len(lengths), width), dtype=bool)
-    return np.arange(width) < lengths[:, None]
-
-
-def fill_behind(rows: np.ndarray, lengths: np.ndarray, filler: int = 0) -> np.ndarray:
-    """Rows [count, L] with a filler behind each one's length [count]; the same array where there is nothing behind."""
-    width = rows.shape[1]
-    return rows if is_full(lengths, width) else np.where(within(lengths, width), rows, filler)
-
-
 def _spell(alphabet: tuple[str, ...], symbols: np.ndarray, lengths: np.ndarray) -> list[str]:
     words = np.array(alphabet, dtype=object)
     return [" ".join(words[row[:length]]) for row, length in zip(symbols, lengths, strict=True)]
@@ -355,68 +278,3 @@ def _read_option(task: str, option: str, value: Any, default: Any) -> Any:
     if isinstance(value, str) and "," in value:
         raise HarnessError(f"Option {option!r} of task {task!r} cannot be {value!r}: a comma ends an option.")
     return value
-
-
-AnyTask = TypeVar("AnyTask", bound=Task)
-_TASKS: dict[str, type[Task]] = {}
-
-
-def register_task(task: type[AnyTask]) -> type[AnyTask]:
-    """Class decorator: makes a task known under its name.
-
-    Raises:
-        HarnessError: where another class already has the name, or the skill is none of `SKILLS`.
-    """
-    if task.skill not in SKILLS:
-        raise unknown(f"skill of task {task.name!r}:", task.skill, SKILLS)
-    other = _TASKS.get(task.name, task)
-    if (other.__module__, other.__qualname__) != (task.__module__, task.__qualname__):
-        raise HarnessError(f"Task name {task.name!r} is taken by {other.__module__}.{other.__qualname__}.")
-    _TASKS[task.name] = task
-    return task
-
-
-def list_tasks() -> list[str]:
-    """The names of all tasks, sorted: ours, those of installed plug-ins, and those of files that were imported."""
-    load_plugins()
-    return sorted(_TASKS)
-
-
-def get_task(name: str, **options: object) -> Task:
-    """Makes a task from its name or key ("majority", "majority:letters=5"); keyword options override those of the key.
-
-    Where no task has the name, `file.task` is looked for in `file.py` on the Python path.
-
-    Raises:
-        HarnessError: for an unknown task or option, a value that the option cannot have, or a file that is not there.
-    """
-    name, _, text = name.partition(":")
-    task = _find_class(name)
-    given: dict[str, Any] = {}
-    for pair in text.split(",") if text else ():
-        option, equals, value = pair.partition("=")
-        if not equals:
-            raise HarnessError(f"Cannot read {pair!r} in task {name!r}; write options as {name}:option=value.")
-        given[option.strip()] = value.strip()
-    given |= options
-    allowed = [field.name for field in fields(task)]
-    for option in given:
-        if option not in allowed:
-            raise _unknown_option(name, option, allowed)
-    return task(**given)
-
-
-def _find_class(name: str) -> type[Task]:
-    if name not in _TASKS:
-        load_plugins()
-    if name not in _TASKS and "." in name:
-        import_own_file(name)
-    if name not in _TASKS:
-        raise unknown("task", name, _TASKS)
-    return _TASKS[name]
-
-
-def _unknown_option(task: str, option: str, allowed: list[str]) -> HarnessError:
-    if not allowed:
-        return HarnessError(f"Task {task!r} has no options, so not {option!r} either.")
-    return unknown(f"option of task {task!r}:", option, allowed)

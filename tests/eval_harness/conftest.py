@@ -9,11 +9,11 @@ import pytest
 @pytest.fixture
 def own_folder(tmp_path, monkeypatch):
     """A folder on the Python path; what is imported and registered from it is forgotten afterwards."""
-    from eval_harness.tasks import plugins, task
+    from eval_harness.tasks import plugins, registry
 
     before = set(sys.modules)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(task, "_TASKS", dict(task._TASKS))
+    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
     plugins.load_plugins.cache_clear()
     yield tmp_path
     plugins.load_plugins.cache_clear()

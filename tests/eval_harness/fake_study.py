@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eval_harness.results import EXAMPLES, LENGTHS, POSITIONS, write_json, write_table
-from eval_harness.statistics import threshold, wilson
+from eval_harness.results.files import write_json, write_table
+from eval_harness.results.schemas import EXAMPLES, LENGTHS, POSITIONS
+from eval_harness.results.statistics import threshold, wilson
 
 
 TRAIN_LENGTH = 20

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import hub_fixtures
-from tests.eval_harness.test_publishing import finished_run
+from tests.eval_harness.publishing.test_model_repository import finished_run
 
 
 hub = hub_fixtures.hub

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from eval_harness.results import read_json
+from eval_harness.results.files import read_json
 from eval_harness.specification import TrainingRun
 from tests.tiny_runs import files, tiny, weights
 

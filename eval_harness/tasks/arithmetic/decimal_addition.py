@@ -6,7 +6,7 @@ import numpy as np
 
 from eval_harness.tasks.arithmetic.addition import Addition
 from eval_harness.tasks.arithmetic.operation import pairs_by_longer
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 @register_task

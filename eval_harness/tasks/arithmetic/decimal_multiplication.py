@@ -8,7 +8,7 @@ import numpy as np
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.arithmetic.operation import Operation, pairs_by_longer
 from eval_harness.tasks.numbers import multiply
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 @register_task

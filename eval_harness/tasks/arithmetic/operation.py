@@ -13,7 +13,8 @@ import numpy as np
 
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.tasks.numbers import significant_digits
-from eval_harness.tasks.task import Answer, Sample, Task, fill_behind, within
+from eval_harness.tasks.sample import Answer, Sample, fill_behind, within
+from eval_harness.tasks.task import Task
 
 
 ORDERS = ("plain", "reversed", "reversed_answer")

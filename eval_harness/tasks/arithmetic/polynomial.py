@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task, within
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 VALUES, COEFFICIENTS, POWERS = range(-2, 3), range(-3, 4), range(4)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval_harness.tasks.arithmetic.addition import Addition
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 @register_task

@@ -5,8 +5,10 @@ from string import ascii_lowercase
 
 import numpy as np
 
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer
 from eval_harness.tasks.sources import CSORDAS
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 STATES = 8

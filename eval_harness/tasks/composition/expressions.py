@@ -3,18 +3,45 @@
 N expressions   S numbers in the table   P parts of an operator: brackets, sign, arguments, blanks
 """
 
-from typing import TYPE_CHECKING
+from typing import ClassVar, Protocol
 
 import numpy as np
-
-
-if TYPE_CHECKING:
-    from eval_harness.tasks.composition.trees import Trees
 
 
 DIGITS = 10
 ARGUMENT = -1  # in an operator: the place of a digit or of another operator
 OPERATORS, FRAMES = 2, 16  # how many random ones are drawn for each example; a part of what defines the data
+
+
+class Grammar(Protocol):
+    """The parts of `Trees` that expressions are drawn with and evaluated by."""
+
+    sign_place: ClassVar[int]
+
+    @property
+    def operators(self) -> float:
+        """The probability that a node is an operator."""
+        ...
+
+    @property
+    def max_symbols(self) -> int:
+        """The greatest number of symbols of an input."""
+        ...
+
+    @property
+    def blank(self) -> int:
+        """The symbol of an empty place."""
+        ...
+
+    def draw_operators(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws operators [count, P]."""
+        ...
+
+    def apply(
+        self, signs: np.ndarray, counts: np.ndarray, values: np.ndarray, depths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Applies operators to their arguments."""
+        ...
 
 
 class Expressions:
@@ -38,7 +65,7 @@ class Expressions:
         depths: [S] of expressions, 0 for other symbols.
     """
 
-    def __init__(self, task: "Trees", count: int, rng: np.random.Generator):
+    def __init__(self, task: Grammar, count: int, rng: np.random.Generator):
         self.task, self.rng = task, rng
         self.values = np.arange(task.blank + 1)
         self.lengths = (self.values < task.blank).astype(np.int64)

@@ -7,8 +7,10 @@ from string import ascii_lowercase
 import numpy as np
 
 from eval_harness.tasks.drawing import draw_distinct
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, within
 from eval_harness.tasks.sources import KAZEMNEJAD
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task, within
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 VARIABLES = len(ascii_lowercase)

@@ -7,7 +7,7 @@ import numpy as np
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.composition.expressions import ARGUMENT, DIGITS
 from eval_harness.tasks.composition.trees import Trees
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 MIN, MAX, MED, SM, CLOSE = range(DIGITS, DIGITS + 5)

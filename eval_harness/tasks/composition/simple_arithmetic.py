@@ -6,7 +6,7 @@ import numpy as np
 
 from eval_harness.tasks.composition.expressions import ARGUMENT, DIGITS
 from eval_harness.tasks.composition.trees import Trees
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 OPEN, CLOSE, PLUS, TIMES = range(DIGITS, DIGITS + 4)

@@ -13,8 +13,9 @@ import numpy as np
 
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.composition.expressions import Expressions
+from eval_harness.tasks.sample import Answer, within
 from eval_harness.tasks.sources import CSORDAS
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, within
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 @dataclass(frozen=True, kw_only=True)

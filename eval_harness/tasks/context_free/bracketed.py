@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eval_harness.tasks.task import fill_behind
+from eval_harness.tasks.sample import fill_behind
 
 
 COUNTED = 60  # the length up to which expressions are counted

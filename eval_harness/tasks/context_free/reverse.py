@@ -1,7 +1,7 @@
 """Reverse: what a stack does in one pass."""
 
 from eval_harness.tasks.copying.copy import Passes
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 @register_task

@@ -11,7 +11,9 @@ from eval_harness.tasks.context_free.bracketed import (
     draw_expressions,
     evaluate,
 )
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 UNKNOWN, EQUALS = 9, 10

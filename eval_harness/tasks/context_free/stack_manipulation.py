@@ -3,7 +3,9 @@
 import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
-from eval_harness.tasks.task import Answer, Task, fill_behind, register_task, within
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, fill_behind, within
+from eval_harness.tasks.task import Task
 
 
 POP, PUSH_0 = 2, 3

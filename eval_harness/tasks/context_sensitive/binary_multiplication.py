@@ -4,7 +4,7 @@ import numpy as np
 
 from eval_harness.tasks.context_sensitive.binary_operation import BinaryOperation
 from eval_harness.tasks.numbers import multiply
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 @register_task

@@ -7,7 +7,8 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.numbers import significant_digits
-from eval_harness.tasks.task import Answer, Task, fill_behind
+from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.task import Task
 
 
 OPERATOR = 2

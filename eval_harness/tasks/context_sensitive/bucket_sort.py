@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, fill_behind
 from eval_harness.tasks.symbols import Numbered
-from eval_harness.tasks.task import Answer, fill_behind, register_task
 
 
 @register_task

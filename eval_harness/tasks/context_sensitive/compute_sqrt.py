@@ -6,7 +6,9 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.numbers import floor_sqrt
-from eval_harness.tasks.task import Answer, Task, fill_behind, register_task
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.task import Task
 
 
 @register_task

@@ -6,9 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, is_full
 from eval_harness.tasks.sources import KAZEMNEJAD
 from eval_harness.tasks.symbols import Numbered
-from eval_harness.tasks.task import Answer, Task, is_full, register_task
+from eval_harness.tasks.task import Task
 
 
 class Passes(Task):

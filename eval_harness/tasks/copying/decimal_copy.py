@@ -3,7 +3,7 @@
 from string import digits
 
 from eval_harness.tasks.copying.copy import Passes
-from eval_harness.tasks.task import register_task
+from eval_harness.tasks.registry import register_task
 
 
 SOURCE = (

@@ -9,9 +9,10 @@ import numpy as np
 
 from eval_harness.tasks.copying.copy import Copy
 from eval_harness.tasks.drawing import draw_distinct
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, within
 from eval_harness.tasks.sources import KAZEMNEJAD
 from eval_harness.tasks.symbols import Numbered, numerals
-from eval_harness.tasks.task import Answer, register_task, within
 
 
 FORMATS = ("autoregressive", "sequence_to_sequence")

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks.task import Answer, Task, derive_rng, fill_behind, register_task
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.task import Task, derive_rng
 
 
 @register_task

@@ -9,7 +9,9 @@ import numpy as np
 
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.corpus import Corpus
-from eval_harness.tasks.task import Sample, derive_rng, register_task, within
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Sample, within
+from eval_harness.tasks.task import derive_rng
 
 
 Pair = tuple[tuple[str, ...], tuple[str, ...]]  # the words of a command, and its actions

@@ -12,7 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.tasks.corpus import ReadCorpus
-from eval_harness.tasks.task import Sample, register_task
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Sample
 
 
 UNITS = ("characters", "bytes")

@@ -11,7 +11,8 @@ import numpy as np
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.corpora.parallel_text import BIBLE, ParallelText, load_pairs
 from eval_harness.tasks.corpus import ReadCorpus
-from eval_harness.tasks.task import Sample, register_task, within
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Sample, within
 
 
 TENTHS = {"test": (0, 1), "tune": (1, 2), "train": (2, 10), "baseline": (2, 10)}  # of all sources, by their hash
@@ -26,7 +27,7 @@ class Translation(ReadCorpus):
     Texts become symbols by byte pair encoding over bytes (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909), one
     vocabulary for both languages, learned from the training pairs. A tenth of all sources is for tests and another
     for tuning, chosen by a hash of the source, so that no source is in two splits; a source has one translation. Exact
-    match asks for the very reference, so quality is told by BLEU (`eval_harness.translation_quality`).
+    match asks for the very reference, so quality is told by BLEU (`eval_harness.scoring.bleu`).
 
     By default, 31,000 verses of the Bible (World English Bible to Elberfelder): real sentences that are in the public
     domain and lie in a package, so that they are had without a network; other languages: es, fr, it, ru.

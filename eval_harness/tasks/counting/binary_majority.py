@@ -5,8 +5,10 @@ from math import comb
 import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits_by_count
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, within
 from eval_harness.tasks.sources import HUANG
-from eval_harness.tasks.task import LABEL_FORMATS, SEQUENCE_FORMATS, Answer, Task, register_task, within
+from eval_harness.tasks.task import LABEL_FORMATS, SEQUENCE_FORMATS, Task
 
 
 class _Majorities(Task):

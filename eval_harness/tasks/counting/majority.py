@@ -8,7 +8,9 @@ from string import ascii_lowercase
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task, within
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 @register_task

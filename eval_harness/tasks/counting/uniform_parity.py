@@ -3,9 +3,9 @@
 import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits_by_count
+from eval_harness.tasks.registry import register_task
 from eval_harness.tasks.regular.parity import Parity
 from eval_harness.tasks.sources import HUANG
-from eval_harness.tasks.task import register_task
 
 
 @register_task

@@ -8,7 +8,9 @@ import numpy as np
 
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.drawing import draw_distinct
-from eval_harness.tasks.task import Answer, Task, register_task, within
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.task import Task
 
 
 BLANK = 0

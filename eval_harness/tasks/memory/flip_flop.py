@@ -6,7 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks.task import Answer, Task, register_task
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer
+from eval_harness.tasks.task import Task
 
 
 WRITE, READ, IGNORE, ZERO, ONE, ASKED = range(6)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, fill_behind, register_task
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 @register_task

@@ -3,7 +3,9 @@
 import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
-from eval_harness.tasks.task import LABEL_FORMATS, Answer, Task, register_task
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer
+from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
 @register_task

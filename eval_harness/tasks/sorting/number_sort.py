@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from eval_harness.tasks.registry import register_task
+from eval_harness.tasks.sample import Answer, fill_behind, within
 from eval_harness.tasks.sources import KAZEMNEJAD
-from eval_harness.tasks.task import Answer, Task, fill_behind, register_task, within
+from eval_harness.tasks.task import Task
 
 
 COMMA = 10

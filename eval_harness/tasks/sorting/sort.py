@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from eval_harness.tasks.context_sensitive.bucket_sort import BucketSort
+from eval_harness.tasks.registry import register_task
 from eval_harness.tasks.sources import HUANG, KAZEMNEJAD
 from eval_harness.tasks.symbols import Distinct
-from eval_harness.tasks.task import register_task
 
 
 @register_task

@@ -7,10 +7,10 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from eval_harness import export_task, to_dataset
-from eval_harness.baselines import baselines
 from eval_harness.errors import HarnessError
 from eval_harness.exporting import data_set
-from eval_harness.scoring import TEST_SEED
+from eval_harness.scoring.baselines import baselines
+from eval_harness.scoring.scorer import TEST_SEED
 from eval_harness.tasks import get_task
 
 

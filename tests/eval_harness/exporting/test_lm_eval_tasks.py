@@ -3,7 +3,7 @@
 import pytest
 
 from eval_harness import Evaluation, evaluate_run, export_task
-from eval_harness.results import read_table
+from eval_harness.results.files import read_table
 from tests.tiny_runs import tiny, train_quietly
 
 

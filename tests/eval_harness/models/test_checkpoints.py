@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from eval_harness.errors import HarnessError
-from eval_harness.evaluation import evaluate_run
 from eval_harness.models.checkpoints import is_checkpoint, on_the_hub, revision_of
-from eval_harness.results import read_json
+from eval_harness.results.files import read_json
+from eval_harness.scoring.evaluate import evaluate_run
 from eval_harness.specification import Evaluation
-from eval_harness.training import size_for
+from eval_harness.training.setup import size_for
 from tests.tiny_runs import tiny, train_quietly, weights
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from huggingface_hub import HfApi
 
-from eval_harness import cli
+from eval_harness.cli import main as cli
 from eval_harness.models import checkpoints, describe_model
-from eval_harness.training import first_model, size_for
+from eval_harness.training.setup import first_model, size_for
 from tests import hub_fixtures
 from tests.tiny_runs import tiny, weights
 

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from eval_harness.errors import HarnessError
 from eval_harness.reporting.drawing import palette
 from eval_harness.reporting.figures import accuracy_figure, compute_figure, one_group, reach_figure, tokens_say_more
-from eval_harness.results import load_run, load_study
+from eval_harness.results.folders import load_run, load_study
 from tests.eval_harness.fake_study import MODELS, TASKS, TRAIN_LENGTH, FakeModel, write_run, write_study
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from eval_harness.reporting.groups import group_results
-from eval_harness.results import load_run, load_study
+from eval_harness.results.folders import load_run, load_study
 from tests.eval_harness.fake_study import MODELS, TASKS, write_run, write_study
 
 

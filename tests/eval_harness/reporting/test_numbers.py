@@ -3,7 +3,7 @@
 import pytest
 
 from eval_harness.reporting.numbers import duration, length, percent, plural, quantity, reach_in_words, words
-from eval_harness.statistics import AtLeast
+from eval_harness.results.statistics import AtLeast
 
 
 @pytest.mark.parametrize(

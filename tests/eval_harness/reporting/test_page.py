@@ -12,7 +12,9 @@ from eval_harness.errors import HarnessError
 from eval_harness.reporting import make_report, print_summary
 from eval_harness.reporting.groups import group_results
 from eval_harness.reporting.page import headline
-from eval_harness.results import LENGTHS, SUMMARY, load_study, read_json, read_table, write_json, write_table
+from eval_harness.results.files import read_json, read_table, write_json, write_table
+from eval_harness.results.folders import load_study
+from eval_harness.results.schemas import LENGTHS, SUMMARY
 from tests.eval_harness.fake_study import MODELS, TASKS, FakeModel, write_run, write_study
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from eval_harness.reporting.groups import group_results
 from eval_harness.reporting.provenance import environments, fewest_seeds, protocols, run_list
-from eval_harness.results import load_study
+from eval_harness.results.folders import load_study
 from tests.eval_harness.fake_study import MODELS, TASKS, write_study
 
 

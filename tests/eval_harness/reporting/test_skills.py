@@ -9,7 +9,9 @@ from eval_harness.reporting import make_report, print_summary
 from eval_harness.reporting.groups import group_results
 from eval_harness.reporting.numbers import percent
 from eval_harness.reporting.skills import skill_table
-from eval_harness.results import load_study, read_table, summarise
+from eval_harness.results.files import read_table
+from eval_harness.results.folders import load_study
+from eval_harness.results.summary import summarise
 from tests.eval_harness.fake_study import MODELS, FakeTask, write_study
 
 

@@ -15,7 +15,7 @@ from eval_harness.reporting.tables import (
     reach_table,
     run_table,
 )
-from eval_harness.results import load_study
+from eval_harness.results.folders import load_study
 from tests.eval_harness.fake_study import MODELS, TASKS, write_run, write_study
 
 

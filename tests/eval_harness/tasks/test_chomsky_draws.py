@@ -6,7 +6,7 @@ Bounds are five standard errors or more.
 import numpy as np
 import pytest
 
-from eval_harness.baselines import baselines
+from eval_harness.scoring.baselines import baselines
 from eval_harness.tasks import get_task
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from eval_harness import protocol
-from eval_harness.baselines import baselines
-from eval_harness.data import TrainingBatches, training_lengths
 from eval_harness.errors import HarnessError
-from eval_harness.formats import list_formats
+from eval_harness.scoring import protocol
+from eval_harness.scoring.baselines import baselines
 from eval_harness.specification import TrainingRun
-from eval_harness.tasks import SKILLS, Corpus, Sample, get_task, list_tasks, task
+from eval_harness.tasks import SKILLS, Corpus, Sample, get_task, list_tasks, registry
 from eval_harness.tasks.task import SPLITS
+from eval_harness.tokenization.formats import list_formats
+from eval_harness.training.batches import TrainingBatches, training_lengths
 
 
 CORPORA = [get_task(name) for name in list_tasks() if isinstance(get_task(name), Corpus)]
@@ -53,7 +53,7 @@ class Numbers(Corpus):
 
 @pytest.fixture
 def registered(monkeypatch):
-    monkeypatch.setitem(task._TASKS, "numbers", Numbers)
+    monkeypatch.setitem(registry._TASKS, "numbers", Numbers)
 
 
 def numbers_of(sample):

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval_harness.formats import list_formats
 from eval_harness.tasks import SKILLS, Corpus, get_task, list_tasks
+from eval_harness.tokenization.formats import list_formats
 
 
 PLAIN = [

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from eval_harness import protocol
-from eval_harness.encoding import Vocabulary
 from eval_harness.errors import HarnessError
-from eval_harness.formats import get_format
+from eval_harness.scoring import protocol
 from eval_harness.tasks import get_task
+from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.vocabulary import Vocabulary
 
 
 SCAN = get_task("scan")

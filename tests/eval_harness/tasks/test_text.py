@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval_harness.encoding import Vocabulary
 from eval_harness.errors import HarnessError
 from eval_harness.tasks import get_task
 from eval_harness.tasks.corpora import text
+from eval_harness.tokenization.vocabulary import Vocabulary
 
 
 CONTENT = "".join(f"{number} über\t␣\n" for number in range(100))

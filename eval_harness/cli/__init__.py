@@ -1,0 +1,6 @@
+"""The command `longreach`."""
+
+from eval_harness.cli.main import script
+
+
+__all__ = ["script"]

@@ -1,0 +1,1 @@
+"""The outcome of every test example: test lengths, baselines, decoding, saved models."""

@@ -1,0 +1,47 @@
+"""How good translations are: BLEU, as sacreBLEU computes it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval_harness.errors import HarnessError
+from eval_harness.tasks import Task
+from eval_harness.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+
+def to_texts(token_ids: np.ndarray, task: Task, vocabulary: Vocabulary) -> list[str]:
+    """What is said by token ids [B, T] up to <eos>, as people read it; other special tokens say nothing."""
+    texts = []
+    for ids in token_ids.tolist():
+        end = ids.index(vocabulary.eos_id) if vocabulary.eos_id in ids else len(ids)
+        symbols = [vocabulary.tokens[number] for number in ids[:end]]
+        texts.append(task.detokenize([symbol for symbol in symbols if symbol not in SPECIAL_TOKENS]))
+    return texts
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float | str]:
+    """Corpus BLEU of whole texts, each against one reference.
+
+    Post 2018, A Call for Clarity in Reporting BLEU Scores, https://arxiv.org/abs/1804.08771: the texts are given as
+    people read them, and sacreBLEU splits them into words, so that the score does not depend on a model's vocabulary.
+
+    Args:
+        hypotheses: what was said.
+        references: what should have been said, in the same order.
+
+    Returns:
+        `bleu`, 0 to 100, and `bleu_signature`, which says how it was computed; scores with different signatures are
+        not comparable.
+
+    Raises:
+        HarnessError: there is nothing to score, the numbers of texts differ, or sacreBLEU is not installed.
+    """
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError as error:
+        raise HarnessError("BLEU needs sacreBLEU: pip install 'longreach[translation]'.") from error
+    if not hypotheses or len(hypotheses) != len(references):
+        raise HarnessError(f"BLEU needs a reference for each text, not {len(references)} for {len(hypotheses)}.")
+    metric = BLEU()
+    score = metric.corpus_score(list(hypotheses), [list(references)]).score
+    return {"bleu": score, "bleu_signature": str(metric.get_signature())}

@@ -1,0 +1,235 @@
+"""Evaluates a saved model: a run's folder, any other folder, or a Hub id; writes what it finds beside the run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+import hf_models  # noqa: F401  (registers the classes that the Auto classes are asked for)
+from eval_harness.errors import HarnessError
+from eval_harness.models import auto_class, is_foreign
+from eval_harness.results.files import read_json, write_json, write_table
+from eval_harness.results.folders import RUN
+from eval_harness.results.schemas import EXAMPLES, LENGTHS, POSITIONS
+from eval_harness.scoring.protocol import TestLengths, test_lengths
+from eval_harness.scoring.scorer import Outcomes, Scorer
+from eval_harness.specification import Evaluation
+from eval_harness.tasks import Task, get_task
+from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a model is evaluated on.
+
+    Attributes:
+        task: the task.
+        format: name of the format.
+        bos: whether sequences begin with <bos>.
+        train_length: L, or None where it is not known.
+    """
+
+    task: Task
+    format: str
+    bos: bool
+    train_length: int | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An evaluation that was done.
+
+    Attributes:
+        setting: on what.
+        evaluation: how.
+        lengths: the lengths.
+        decoding: how answers came about.
+        bleu_signature: how the BLEU of translations was computed, or None.
+        seconds: how long it took.
+        outcomes: what came out.
+    """
+
+    setting: Setting
+    evaluation: Evaluation
+    lengths: TestLengths
+    decoding: str
+    bleu_signature: str | None
+    seconds: float
+    outcomes: Outcomes
+
+
+AUTO_CLASSES = {  # by the end of the name of the class that was saved; else a model with a token head
+    "ForMaskedLM": AutoModelForMaskedLM,
+    "ForConditionalGeneration": AutoModelForSeq2SeqLM,
+    "ForSequenceClassification": AutoModelForSequenceClassification,
+}
+
+
+def load_model(source: str | Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, object]:
+    """Model with a token head and tokenizer of a folder or Hub id.
+
+    Raises:
+        HarnessError: there is nothing that loads.
+    """
+    if Path(source).is_dir() and not (Path(source) / "config.json").exists():
+        raise HarnessError(f"{source} holds no model: there is no config.json in it.")
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        saved = (config.architectures or [""])[0]
+        head = "sequence_to_sequence" if config.is_encoder_decoder else "token"
+        usual = auto_class(config, head) if is_foreign(config) else AutoModelForCausalLM
+        chosen = next((each for end, each in AUTO_CLASSES.items() if saved.endswith(end)), usual)
+        model = chosen.from_pretrained(source, trust_remote_code=trust_remote_code)
+        # Some types have a tokenizer of their own, which would add its tokens to the task's.
+        tokenizer_class = PreTrainedTokenizerFast if is_foreign(config) else AutoTokenizer
+        tokenizer = tokenizer_class.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise HarnessError(
+            f"Cannot load a model from {str(source)!r}: {str(error).strip().splitlines()[0]}"
+        ) from error
+    return model, tokenizer
+
+
+def check_vocabulary(tokenizer, task: Task) -> None:
+    """Refuses a model whose tokens are not the task's.
+
+    Raises:
+        HarnessError: naming the first token that differs.
+    """
+    wanted = {token: number for number, token in enumerate(Vocabulary(task).tokens)}
+    given = tokenizer.get_vocab()
+    for token, number in wanted.items():
+        if given.get(token) != number:
+            found = "is not in it" if token not in given else f"is number {given[token]} there, not {number}"
+            raise HarnessError(f"The model has another vocabulary than task {task.name!r}: token {token!r} {found}.")
+    if len(given) != len(wanted):
+        raise HarnessError(
+            f"The model has another vocabulary than task {task.name!r}: {len(given)} tokens, not {len(wanted)}."
+        )
+
+
+def evaluate_run(
+    folder: Path | str,
+    evaluation: Evaluation,
+    task: str | None = None,
+    format: str | None = None,
+    progress: Callable[[int], None] = lambda length: None,
+) -> Path:
+    """Evaluates a finished training run, by default on its own task; what is there already is not done again.
+
+    Args:
+        folder: the run's folder.
+        evaluation: lengths and examples.
+        task: another task than the run's.
+        format: another format than the run's.
+        progress: called with each length when it is scored.
+
+    Returns:
+        The folder of the evaluation.
+    """
+    folder = Path(folder)
+    setting = setting_of(folder, task, format)
+    run_id = read_json(folder / RUN)["run_id"]
+    cell_id = evaluation.identity(run_id, setting.task, setting.format, setting.bos)
+    cell_folder = folder / "evaluations" / cell_id
+    if not (cell_folder / "lengths.parquet").exists():
+        scored = score(*load_model(folder), setting, evaluation, progress)
+        save(scored, cell_folder, run_id, cell_id)
+    return cell_folder
+
+
+def save(scored: Scored, folder: Path, run_id: str, cell_id: str) -> None:
+    """Writes an evaluation's files; the last one's presence says that it is whole."""
+    cell = {
+        "cell_id": cell_id,
+        "run_id": run_id,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "task": scored.setting.task.key(),
+        "skill": scored.setting.task.skill,
+        "format": scored.setting.format,
+        "bos": scored.setting.bos,
+        "examples": scored.evaluation.examples,
+        "lengths": list(scored.lengths.all),
+        "factor": scored.lengths.factor,
+        "decoding": scored.decoding,
+        "bleu_signature": scored.bleu_signature,
+        "seconds": scored.seconds,
+    }
+    write_table(folder / "examples.parquet", scored.outcomes.examples, EXAMPLES)
+    write_table(folder / "positions.parquet", scored.outcomes.positions, POSITIONS)
+    write_json(folder / "cell.json", cell)
+    write_table(folder / "lengths.parquet", scored.outcomes.lengths, LENGTHS)
+
+
+def setting_of(source: str | Path, task: str | None = None, format: str | None = None) -> Setting:
+    """What a run was trained on, or the named task for any other model.
+
+    Raises:
+        HarnessError: nothing says which task is meant.
+    """
+    path = Path(source) / RUN
+    training = read_json(path)["training"] if path.exists() else {}
+    if task is None and not training:
+        raise HarnessError(f"{source} is no finished run; name the task to evaluate it on.")
+    chosen = get_task(task or training["task"]).pinned()
+    own = training.get("format") if training.get("format") in chosen.formats else None
+    return Setting(
+        task=chosen,
+        format=get_format(format).name if format else own or chosen.formats[0],
+        bos=training.get("bos", True),
+        train_length=training.get("train_length"),
+    )
+
+
+def choose_lengths(setting: Setting, evaluation: Evaluation) -> TestLengths:
+    """The protocol's lengths, or those that the evaluation names, sorted into those up to L and those beyond.
+
+    Raises:
+        HarnessError: neither lengths nor the training length are known.
+    """
+    if evaluation.lengths is None:
+        if setting.train_length is None:
+            raise HarnessError("The training length of this model is not known; name the lengths to test.")
+        return test_lengths(setting.task, setting.train_length, evaluation.factor)
+    for length in evaluation.lengths:
+        setting.task.check_length(length)
+    longest_trained = setting.train_length or 0
+    lengths = sorted(set(evaluation.lengths))
+    return TestLengths(
+        within=tuple(length for length in lengths if length <= longest_trained),
+        beyond=(),
+        reach_only=tuple(length for length in lengths if length > longest_trained),
+        train_length=longest_trained,
+        factor=lengths[-1] / longest_trained if longest_trained else 0.0,
+    )
+
+
+def score(
+    model, tokenizer, setting: Setting, evaluation: Evaluation, progress: Callable[[int], None] = lambda length: None
+) -> Scored:
+    """Scores a loaded model.
+
+    Raises:
+        HarnessError: model, task and lengths do not fit each other; before any work is done.
+    """
+    check_vocabulary(tokenizer, setting.task)
+    lengths = choose_lengths(setting, evaluation)
+    scorer = Scorer(model, setting.task, setting.format, setting.bos, evaluation.examples)
+    begun = time.perf_counter()
+    outcomes = scorer.score(lengths, progress)
+    seconds = time.perf_counter() - begun
+    return Scored(setting, evaluation, lengths, scorer.decoding, scorer.bleu_signature, seconds, outcomes)

@@ -1,0 +1,352 @@
+"""A model × task × lengths → the outcome of every example.
+
+Exact match is read from one teacher-forced pass, which equals greedy decoding when the model is prefix-stable: if all
+argmaxes along the right answer are right, decoding takes that path, and at the first wrong one it leaves it. Token
+accuracy in the autoregressive format is that of free decoding, so the examples that left the path early are decoded.
+Translations are all decoded: their BLEU needs the texts.
+
+B examples   T tokens   S scored tokens of an example
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from eval_harness.errors import HarnessError
+from eval_harness.models import Trial, decode, head_of, is_causal, is_foreign, try_out
+from eval_harness.models.compute import forward_flops, uncached
+from eval_harness.results.statistics import threshold, wilson
+from eval_harness.scoring.baselines import baselines
+from eval_harness.scoring.bleu import bleu, to_texts
+from eval_harness.scoring.protocol import TestLengths, is_enumerable
+from eval_harness.tasks import Sample, Task
+from eval_harness.tasks.task import derive_rng
+from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.vocabulary import NOT_SCORED, Encoded, Vocabulary
+from eval_harness.training.batches import to_model_inputs
+from hf_models.position_ids import RANDOM_SCHEMES, draw_position_ids
+
+
+TEST_SEED = 0  # test examples are the same for all models
+TOKENS_PER_BATCH = 8_192
+COUNTED_EXAMPLES = 4  # of a length, to count operations on: halting depends on the input
+
+
+@dataclass
+class Outcomes:
+    """What scoring gives, as rows of the result files."""
+
+    examples: list[dict]
+    positions: list[dict]
+    lengths: list[dict]
+
+
+@dataclass
+class Forced:
+    """What one forward pass along the right answers gives.
+
+    Attributes:
+        right: [B, S] whether each scored token is right.
+        losses: [B, S] its loss in nats, 0 where nothing is scored.
+        ponder: [B] mean ponder steps, or None.
+    """
+
+    right: np.ndarray
+    losses: np.ndarray
+    ponder: np.ndarray | None
+
+
+class Scorer:
+    """Scores one model on one task in one format.
+
+    Args:
+        model: a model with a token head.
+        task: the task.
+        format: name of the format.
+        bos: whether sequences begin with <bos>.
+        examples: test examples of each length.
+    """
+
+    def __init__(self, model: PreTrainedModel, task: Task, format: str, bos: bool = True, examples: int = 512):
+        self.model = model.eval()
+        self.task, self.format, self.bos, self.examples = task, get_format(format), bos, examples
+        self.vocabulary = Vocabulary(task)
+        self.trial: Trial | None = None
+        self.bleu_signature: str | None = None
+        if self.format.head != head_of(model):
+            heads = f"a {self.format.head} head; {type(model).__name__} has a {head_of(model)} head"
+            raise HarnessError(f"The {format} format needs a model with {heads}.")
+        if self.format.needs_causal and not is_causal(model.config):
+            raise HarnessError(f"The {format} format needs a causal model: a bidirectional one would see the answer.")
+
+    @property
+    def prefix_stable(self) -> bool:
+        """Whether the model's outputs at a token stay when more tokens follow."""
+        return self.trial.prefix_stable if self.trial else getattr(self.model, "prefix_stable", False)
+
+    @property
+    def decoding(self) -> str:
+        """How answers come about: "parallel", or "teacher-forced" where that equals free decoding, else "free"."""
+        if not self.format.decodes:
+            return "parallel"
+        return "teacher-forced" if self.prefix_stable else "free"
+
+    def score(self, lengths: TestLengths, progress: Callable[[int], None] = lambda length: None) -> Outcomes:
+        """Scores every length, the longest first, so that what does not fit fails at once.
+
+        Args:
+            lengths: the lengths to test.
+            progress: called with each length when it is done.
+
+        Raises:
+            HarnessError: a length is none of the task's, or longer than the model's position table.
+        """
+        self.check(lengths.all)
+        outcomes = Outcomes([], [], [])
+        for length in reversed(lengths.all):
+            sample = self.task.sample(length, self.examples, TEST_SEED, "test")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(TEST_SEED)  # some models hash at random
+                examples, positions, measured = self._score_sample(sample, length)
+            outcomes.examples += examples
+            outcomes.positions += positions
+            outcomes.lengths.append(self._aggregate(length, sample, examples, measured, lengths))
+            progress(length)
+        outcomes.lengths.reverse()
+        return outcomes
+
+    def check(self, lengths) -> None:
+        """Refuses lengths that the task does not have or the model cannot take."""
+        for length in lengths:
+            self.task.check_length(length)
+        config = self.model.config
+        bounded = hasattr(config, "bounds_positions") and config.bounds_positions(config.eval_position_ids_scheme)
+        tokens = self.format.token_length(self.task, max(lengths), bos=self.bos)
+        if bounded and tokens > config.max_position_embeddings:
+            raise HarnessError(
+                f"Length {max(lengths)} needs {tokens} position ids; the model's table or id range has "
+                f"{config.max_position_embeddings}."
+            )
+        if is_foreign(config):
+            sizes = self.format.token_lengths(self.task, max(lengths), bos=self.bos)
+            self.trial = try_out(self.model, sizes, self.format.decodes)
+
+    def _score_sample(self, sample: Sample, length: int):
+        encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.bos)
+        encoded = replace(encoded, position_ids=self._position_ids(sample, length, encoded.input_ids.shape[1]))
+        begun = time.perf_counter()
+        forced = self._forced(encoded)
+        seconds = time.perf_counter() - begun
+        scored, ends = scored_columns(encoded)  # [B, S]
+        answers = scored & ~ends
+        decoded, bleu = self._decoded(encoded, length, forced.right)
+        examples = [
+            {
+                "length": length,
+                "index": index,
+                "exact": bool(decoded[index][scored[index]].all()),
+                "tokens": int(answers[index].sum()),
+                "right_tokens": int(decoded[index][answers[index]].sum()),
+                "teacher_forced_tokens": int(forced.right[index][answers[index]].sum()),
+                "first_wrong": first_wrong(decoded[index][scored[index]]),
+                "ponder_steps": None if forced.ponder is None else float(forced.ponder[index]),
+            }
+            for index in range(len(sample))
+        ]
+        totals, rights, losses = answers.sum(0), (decoded & answers).sum(0), (forced.losses * answers).sum(0)
+        positions = [
+            {
+                "length": length,
+                "position": place,
+                "right": int(rights[place]),
+                "total": int(totals[place]),
+                "loss": float(losses[place] / totals[place]),
+            }
+            for place in np.flatnonzero(totals).tolist()
+        ]
+        tokens = encoded.width
+        measured = {
+            "token_length": tokens,
+            "loss": float(forced.losses.sum() / scored.sum()),
+            "bleu": bleu,
+            "flops_per_token": self._flops(encoded) / (min(COUNTED_EXAMPLES, len(sample)) * tokens),
+            "tokens_per_second": len(sample) * tokens / seconds,
+        }
+        return examples, positions, measured
+
+    @torch.inference_mode()
+    def _forced(self, encoded: Encoded) -> Forced:
+        """Reads the right answers in one pass."""
+        right, losses, ponder = [], [], []
+        for rows in batches(len(encoded), encoded.width):
+            outputs = self.model(**self.inputs(encoded, rows), **uncached(self.model))
+            labels = torch.from_numpy(encoded.labels[rows]).to(outputs.logits.device)  # [b, U]
+            logits = outputs.logits.reshape(*labels.shape, -1)  # a classifier's are [b, C]
+            right.append((logits.argmax(-1) == labels).cpu().numpy())
+            losses.append(cross_entropy(logits.float().mT, labels, ignore_index=NOT_SCORED, reduction="none").cpu())
+            if getattr(outputs, "ponder_steps", None) is not None:
+                ponder.append(mean_ponder_steps(outputs))
+        columns, width = label_columns(encoded)
+        in_order = columns[:, :width]
+        return Forced(
+            right=np.take_along_axis(np.concatenate(right), in_order, axis=1),
+            losses=np.take_along_axis(torch.cat(losses).double().numpy(), in_order, axis=1),
+            ponder=np.concatenate(ponder) if ponder else None,
+        )
+
+    def _decoded(self, encoded: Encoded, length: int, right: np.ndarray) -> tuple[np.ndarray, float | None]:
+        """Which scored tokens are right under greedy decoding `[B, S]`, and the BLEU of translations."""
+        scored, ends = scored_columns(encoded)
+        translates = self.format.decodes and self.task.skill == "translation"
+        rows = np.arange(len(encoded)) if self.decoding == "free" or translates else np.arange(0)
+        if self.decoding == "teacher-forced" and not translates:
+            rows = leaves_early(right, scored, ends)
+        columns, width = label_columns(encoded)
+        targets = np.take_along_axis(encoded.labels, columns[:, :width], axis=1)  # [B, S]
+        said = self._decode(encoded, length, rows)
+        decoded = right.copy()
+        decoded[rows] = said[:, :width] == targets[rows]
+        if not translates:
+            return decoded, None
+        texts = (to_texts(ids, self.task, self.vocabulary) for ids in (said, np.where(scored, targets, 0)))
+        score = bleu(*texts)
+        self.bleu_signature = str(score["bleu_signature"])
+        return decoded, float(score["bleu"])
+
+    @torch.inference_mode()
+    def _decode(self, encoded: Encoded, length: int, rows: np.ndarray) -> np.ndarray:
+        """The tokens that are said under greedy decoding, where the scored ones stand and as far on `[rows, ≥ S]`."""
+        columns, width = label_columns(encoded)
+        longest = max(width, self.task.output_length(length) + 1)
+        said = np.full((len(rows), longest), self.vocabulary.pad_id)
+        # What is written begins where the prompt ends; a decoder's prompt is its first token, whatever the source is.
+        ends = columns[rows, 0] + 1
+        for prompt_length in np.unique(ends):
+            alike = np.flatnonzero(ends == prompt_length)
+            for chosen in batches(len(alike), encoded.width):
+                part = alike[chosen]
+                inputs = self.inputs(encoded, rows[part])
+                room = width if "position_ids" in inputs else longest  # ids that are given end with the right answer
+                generated = self._generate(inputs, prompt_length, room)
+                said[part, : generated.shape[1]] = generated
+        return said
+
+    def _generate(self, inputs: dict[str, torch.Tensor], prompt_length: int, width: int) -> np.ndarray:
+        """Up to `width` tokens behind prompts of equal length, the most probable one at each place `[b, W]`."""
+        if "decoder_input_ids" in inputs:
+            source = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+            prompts = source | {"decoder_input_ids": inputs["decoder_input_ids"][:, :prompt_length]}
+        else:
+            tokens = inputs["input_ids"][:, :prompt_length]
+            prompts = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        cached = self.trial.cached if self.trial else self.prefix_stable
+        generated = decode(self.model, width, **prompts, eos_token_id=self.vocabulary.eos_id, use_cache=cached)
+        return generated[:, prompt_length:].cpu().numpy()
+
+    def inputs(self, encoded: Encoded, rows) -> dict[str, torch.Tensor]:
+        """What the model's forward takes of these rows, without labels."""
+        inputs = to_model_inputs(encoded[rows], shifted=False)
+        del inputs["labels"]
+        if "decoder_input_ids" in inputs:
+            inputs["decoder_attention_mask"] = (inputs["decoder_input_ids"] != self.vocabulary.pad_id).long()
+        return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+
+    def _position_ids(self, sample: Sample, length: int, width: int) -> np.ndarray | None:
+        """The ids of an encoded sample of so many tokens `[B, T]`; None where the model makes its own."""
+        scheme = getattr(self.model.config, "eval_position_ids_scheme", "consecutive")
+        if scheme == "supplied":
+            return self.format.coupled_ids(sample, self.task, width, bos=self.bos)
+        return self._drawn_ids(length, len(sample))[:, :width] if scheme in RANDOM_SCHEMES else None
+
+    def _drawn_ids(self, length: int, count: int) -> np.ndarray:
+        """Position ids of a fixed draw for each example, for the longest sequence of this length `[B, T]`."""
+        config = self.model.config
+        tokens = self.format.token_length(self.task, length, bos=self.bos)
+        drawn = []
+        for index in range(count):
+            seed = int(derive_rng("position ids", self.task.key(), length, index).integers(2**63))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                drawn.append(
+                    draw_position_ids(config.eval_position_ids_scheme, 1, tokens, config.max_position_embeddings)
+                )
+        return torch.cat(drawn).numpy()
+
+    def _flops(self, encoded: Encoded) -> int:
+        inputs = self.inputs(encoded, np.arange(len(encoded))[:COUNTED_EXAMPLES])
+        return forward_flops(self.model, training=False, **inputs)
+
+    def _aggregate(self, length, sample, examples, measured, lengths: TestLengths) -> dict:
+        """The row of one length; it follows from the examples' rows, the baselines and what was measured."""
+        exact = sum(example["exact"] for example in examples)
+        tokens = sum(example["tokens"] for example in examples)
+        low, high = wilson(exact, len(examples))
+        known = baselines(self.task, length, sample)
+        ponder = [example["ponder_steps"] for example in examples if example["ponder_steps"] is not None]
+        return {
+            "length": length,
+            "split": split_of(length, lengths),
+            "enumerable": is_enumerable(self.task, length, self.examples),
+            "examples": len(examples),
+            "exact": exact / len(examples),
+            "exact_low": low,
+            "exact_high": high,
+            "tokens": sum(example["right_tokens"] for example in examples) / tokens if tokens else 1.0,
+            "teacher_forced": sum(e["teacher_forced_tokens"] for e in examples) / tokens if tokens else 1.0,
+            "threshold": threshold(known["baseline_exact"]),
+            "ponder_steps": float(np.mean(ponder)) if ponder else None,
+            **measured,
+            **known,
+        }
+
+
+def split_of(length: int, lengths: TestLengths) -> str:
+    """Which part of the protocol a length belongs to."""
+    if length in lengths.beyond:
+        return "beyond"
+    return "reach" if length in lengths.reach_only else "within"
+
+
+def batches(count: int, tokens: int) -> Iterator[slice]:
+    """Cuts `count` rows of so many tokens into slices that a forward pass takes."""
+    size = max(1, TOKENS_PER_BATCH // tokens)
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def mean_ponder_steps(outputs) -> np.ndarray:
+    """The mean number of steps of each row's real tokens, on both sides of an encoder-decoder `[b]`."""
+    sides = [getattr(outputs, name, None) for name in ("ponder_steps", "encoder_ponder_steps")]
+    steps = torch.cat([side for side in sides if side is not None], dim=-1).float()  # padding has none
+    return (steps.sum(-1) / (steps > 0).sum(-1)).cpu().numpy()
+
+
+def label_columns(encoded: Encoded) -> tuple[np.ndarray, int]:
+    """The columns of each row's scored tokens, in order and first `[B, T]`, and the greatest number of them."""
+    labelled = encoded.labels != NOT_SCORED
+    return np.argsort(~labelled, axis=1, kind="stable"), int(labelled.sum(1).max())
+
+
+def scored_columns(encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a row's first S columns, as `label_columns` orders them, are scored, and which are the end `[B, S]`."""
+    columns, width = label_columns(encoded)
+    columns = columns[:, :width]
+    scored = np.take_along_axis(encoded.labels, columns, axis=1) != NOT_SCORED
+    return scored, np.take_along_axis(encoded.is_end, columns, axis=1)
+
+
+def leaves_early(right: np.ndarray, scored: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Rows whose first wrong token is followed by another of the answer, which decoding then reads differently."""
+    wrong = scored & ~right
+    first = wrong.argmax(1)
+    last = (scored & ~ends).sum(1) - 1
+    return np.flatnonzero(wrong.any(1) & (first < last))
+
+
+def first_wrong(right: np.ndarray) -> int:
+    """Index of the first wrong token, or -1."""
+    return -1 if right.all() else int(right.argmin())

@@ -1,0 +1,399 @@
+"""`longreach tasks check`: what a task has to keep to, tried on drawn examples."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from eval_harness.errors import HarnessError
+from eval_harness.scoring.baselines import baselines
+from eval_harness.scoring.protocol import is_enumerable
+from eval_harness.tasks import Sample, Task, get_task, list_tasks
+from eval_harness.tasks.corpus import Corpus
+from eval_harness.tasks.plugins import describe
+from eval_harness.tasks.sample import within
+from eval_harness.tokenization.formats import get_format, list_formats
+from eval_harness.tokenization.vocabulary import NOT_SCORED, Vocabulary
+
+
+PASSED, WARNED, FAILED = "passed", "warned", "failed"
+EXAMPLES = 512  # of each length, as a score has
+TRAINED = 1600  # examples of each length that a run of 1,000 steps of 64 at lengths up to 40 sees
+DECIDING = 20  # with training lengths up to 40, those from here on decide whether a run fits
+DRAWN_EACH = 20  # draws for each symbol, so that one that never comes is no accident
+SEEN_AT_MOST = 0.1  # share of test inputs that may come in training at such a length
+BLIND_AT_MOST = 0.9  # what a model has to beat may not be higher
+SPEEDS = {40: 50_000, 500: 800}  # examples that a second of CPU time should draw at least, by length
+
+LISTED = "the answers of a corpus are listed, not computed"
+
+Verdict = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found of one task."""
+
+    task: str
+    check: str
+    verdict: str
+    """`PASSED`, `WARNED` or `FAILED`."""
+    text: str
+
+
+def check_tasks(source: str) -> list[Finding]:
+    """Runs every check on every task that a file registers, or on one task.
+
+    Args:
+        source: path of a Python file, or a task's name or key.
+
+    Raises:
+        HarnessError: the file cannot be imported or registers no task, or there is no such task.
+    """
+    tasks = find_tasks(source)
+    elsewhere = _digests_elsewhere(source)
+    return [
+        Finding(task.key(), name, *_tried(check, task))
+        for task in tasks
+        for name, check in {"same data everywhere": lambda task: _reproduced(task, elsewhere), **CHECKS}.items()
+    ]
+
+
+def find_tasks(source: str) -> list[Task]:
+    """The tasks that a file registers, with their default options, or the one that is named.
+
+    Raises:
+        HarnessError: see `check_tasks`.
+    """
+    if not source.endswith(".py"):
+        return [get_task(source)]
+    path = Path(source).resolve()
+    if not path.is_file():
+        raise HarnessError(f"There is no file {source}.")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    try:
+        module = import_module(path.stem)
+    except Exception as error:  # whatever the user's code raises
+        raise HarnessError(f"{source} cannot be imported: {describe(error)}.") from error
+    if Path(module.__file__ or "").resolve() != path:
+        raise HarnessError(f"{source} has the name of another module, {module.__file__}; rename it.")
+    found = [task for task in map(get_task, list_tasks()) if type(task).__module__ == path.stem]
+    if not found:
+        raise HarnessError(f"{source} registers no task; put @register_task above its class.")
+    return found
+
+
+def _tried(check: Callable[[Task], Verdict], task: Task) -> Verdict:
+    try:
+        return check(task)
+    except Exception as error:  # whatever the task's code raises
+        return FAILED, f"raises {describe(error)}"
+
+
+def tried_lengths(task: Task) -> list[int]:
+    """The six shortest lengths, and those next to 20 and 40."""
+    valid = [length for length in range(1, 500) if task.valid_length(length)]
+    near = [max((length for length in valid if length <= wanted), default=valid[-1]) for wanted in (20, 40)]
+    return sorted({*valid[:6], *near})
+
+
+# The checks: each says what it found in a line.
+
+
+def _described(task: Task) -> Verdict:
+    """Whether the class says what it must."""
+    file = type(task).__module__
+    unknown = set(task.formats) - set(list_formats())
+    problems = {
+        "its docstring does not begin with a sentence": not task.question.endswith((".", "?")),
+        "source has no address (https://…)": "https://" not in task.source,
+        "length_meaning is empty": not task.length_meaning,
+        "formats is empty": not task.formats,
+        f"there is no format {', '.join(sorted(unknown))}": bool(unknown),
+        "examples is empty": not task.examples,
+        f"min_length {task.min_length} is no valid length": not task.valid_length(task.min_length),
+    }
+    if any(problems.values()):
+        return FAILED, "; ".join(problem for problem, there in problems.items() if there)
+    if "." not in file and not task.name.startswith(f"{file}."):
+        return WARNED, f"named {file}.{task.name} it would be found in {file}.py; so only where that is imported"
+    return PASSED, f"{task.skill}; {', '.join(task.formats)}"
+
+
+def _examples(task: Task) -> Verdict:
+    """Whether the examples of the class are what it answers."""
+    if isinstance(task, Corpus):
+        return PASSED, LISTED
+    problems = []
+    for asked, answer in task.examples:
+        symbols = asked.split()
+        if odd := sorted(set(symbols) - set(task.input_alphabet)):
+            problems.append(f"{asked!r} has symbols that are not in input_alphabet: {' '.join(odd)}")
+            continue
+        inputs = np.array([[task.input_alphabet.index(symbol) for symbol in symbols]])
+        answered = task.answer(inputs, np.array([len(symbols)]))
+        said = [task.output_alphabet[symbol] for symbol in answered.targets[0, : answered.target_lengths[0]]]
+        if said != answer.split():
+            problems.append(f"{asked!r} is answered {' '.join(said)!r}, not {answer!r}")
+    return _verdict(problems, f"{len(task.examples)} as drawn in the class")
+
+
+def _alphabets(task: Task) -> Verdict:
+    """Whether symbols are tokens, and whether all of them come."""
+    Vocabulary(task)  # refuses special tokens and spaces
+    problems, unused = [], []
+    for name, column, size in (("input", "inputs", "input_lengths"), ("output", "targets", "target_lengths")):
+        alphabet, used, drawn = getattr(task, f"{name}_alphabet"), set(), 0
+        if len(set(alphabet)) < len(alphabet):
+            problems.append(f"{name}_alphabet has a symbol twice")
+        for sample in _samples(task):
+            symbols = getattr(sample, column)
+            used |= set(symbols[within(getattr(sample, size), symbols.shape[1])].tolist())
+            drawn += int(getattr(sample, size).sum())
+        if odd := sorted(symbol for symbol in used if not 0 <= symbol < len(alphabet)):
+            problems.append(f"{name} symbol {odd[0]} is not in the alphabet, which has 0 to {len(alphabet) - 1}")
+        if drawn >= DRAWN_EACH * len(alphabet):
+            unused += [f"{name} {symbol!r}" for number, symbol in enumerate(alphabet) if number not in used]
+    if problems:
+        return _verdict(problems)
+    if unused:
+        return WARNED, f"never drawn up to length {tried_lengths(task)[-1]}: {_some(unused)}"
+    return PASSED, f"{len(task.input_alphabet)} input symbols, {len(task.output_alphabet)} output symbols"
+
+
+def _sizes(task: Task) -> Verdict:
+    """Whether inputs and answers are as long as the task says."""
+    problems, lengths = [], tried_lengths(task)
+    varies = False
+    for length, sample in zip(lengths, _samples(task), strict=True):
+        longest, width = task.output_length(length), int(sample.target_lengths.max(initial=0))
+        varies |= len(set(sample.target_lengths.tolist())) > 1
+        if sample.inputs.dtype.kind != "i" or sample.targets.dtype.kind != "i":
+            problems.append(f"inputs or answers of length {length} are no whole numbers")
+        if sample.input_lengths.max(initial=0) > task.input_length(length):
+            problems.append(f"an input of length {length} is longer than input_length says")
+        if width > longest:
+            problems.append(f"an answer of length {length} has {width} symbols; output_length says {longest}")
+        elif not task.varying_answers and sample.target_lengths.min() < longest:
+            problems.append(
+                f"an answer of length {length} has fewer symbols than {longest}: varying_answers is not said"
+            )
+        problems += _wrong_ids(task, sample, length)
+    if varies and not task.varying_answers:
+        problems.append("answers of one length differ in length: varying_answers is not said")
+    return _verdict(problems, f"answers of up to {task.output_length(lengths[-1])} symbols at length {lengths[-1]}")
+
+
+def _wrong_ids(task: Task, sample: Sample, length: int) -> list[str]:
+    """What is wrong with the position ids that a task couples, if it does."""
+    if (coupled := task.coupled_ids(sample)) is None:
+        return []
+    (count, longest), width = sample.inputs.shape, sample.targets.shape[1]
+    shapes, wanted = [ids.shape for ids in coupled], [(count, longest), (count, width + 2)]
+    if shapes != wanted:
+        return [f"coupled_ids of length {length} have shapes {shapes}; wanted are {wanted}"]
+    # Behind the input are <sep>, the answer and the end, which may have 0.
+    real = [within(sample.input_lengths, longest), within(sample.target_lengths + 1, width + 2)]
+    if min(ids[tokens].min(initial=1) for ids, tokens in zip(coupled, real, strict=True)) < 1:
+        return [f"coupled_ids of length {length} are below 1"]
+    return []
+
+
+def _padding(task: Task) -> Verdict:
+    """Whether an answer depends on what stands behind the input."""
+    if isinstance(task, Corpus):
+        return PASSED, LISTED
+    for length, sample in zip(tried_lengths(task), _samples(task), strict=True):
+        padded = np.pad(sample.inputs, ((0, 0), (0, 4)))
+        targets, target_lengths, *_ = task.answer(padded, sample.input_lengths)
+        width = min(targets.shape[1], sample.targets.shape[1])
+        if not (
+            np.array_equal(target_lengths, sample.target_lengths)
+            and np.array_equal(targets[:, :width], sample.targets[:, :width])
+        ):
+            return FAILED, f"answers of length {length} change when the inputs are padded"
+    return PASSED, "answers stay with four columns more"
+
+
+def _reproduced(task: Task, elsewhere: dict[str, str]) -> Verdict:
+    """Whether another process draws the same, and whether a part of a stream is cut from the whole."""
+    if elsewhere.get(task.key()) != _digest(task):
+        return FAILED, "a fresh process draws other data: only `rng` may be drawn from, and no set or hash() relied on"
+    for length in tried_lengths(task):
+        size = task.block_size(length)
+        whole = task.sample(length, 2 * size, seed=1)
+        part = task.sample(length, 100, seed=1, start=size - 50)
+        if not all(_same(array, getattr(whole[size - 50 : size + 50], name)) for name, array in vars(part).items()):
+            return FAILED, f"rows of length {length} depend on how the stream is cut: draw() keeps something"
+    return PASSED, "in a fresh process and in any part of a stream"
+
+
+def _perfect(task: Task) -> Verdict:
+    """Whether one who says what the labels say is right, in every format."""
+    problems, vocabulary = [], Vocabulary(task)
+    for format in map(get_format, task.formats):
+        tokens = np.arange(len(task.output_alphabet)) if format.head == "classification" else vocabulary.output_ids
+        for length, sample in zip(tried_lengths(task), _samples(task), strict=True):
+            encoded = format.encode(sample, task, vocabulary)
+            asked = (encoded.labels != NOT_SCORED) & ~encoded.is_end
+            said = [row[chosen].tolist() for row, chosen in zip(encoded.labels, asked, strict=True)]
+            wrong = sum(mine != right for mine, right in zip(said, _wanted(sample, tokens), strict=True))
+            if wrong:
+                problems.append(
+                    f"{format.name}: {wrong} of {len(sample)} answers of length {length} are not asked for"
+                )
+            room = format.token_lengths(task, length)
+            if any(getattr(encoded, name).shape[1] > most for name, most in room.items()):
+                problems.append(f"{format.name}: length {length} has more tokens than it may have")
+    return _verdict(problems, f"100 % in {', '.join(task.formats)}")
+
+
+def _wanted(sample: Sample, tokens: np.ndarray) -> Iterable[list[int]]:
+    """The labels of each answer's symbols that count, in the order in which they are asked for."""
+    order = None if sample.positions is None else np.argsort(sample.positions, axis=1, kind="stable")
+    for row in range(len(sample)):
+        places = np.arange(sample.targets.shape[1]) if order is None else order[row]
+        yield tokens[sample.targets[row, places[sample.scored[row, places]]]].tolist()
+
+
+def _leakage(task: Task) -> Verdict:
+    """Which share of the test inputs comes in training."""
+    shares, listed, problems = {}, [], []
+    for length in tried_lengths(task):
+        rows = task.training_rows(length)  # None: without end
+        trained = set() if rows == 0 else set(_inputs(task, length, rows or TRAINED, "train"))
+        tested = _inputs(task, length, EXAMPLES, "test")
+        shares[length] = sum(row in trained for row in tested) / len(tested)
+        if is_enumerable(task, length, EXAMPLES):
+            listed.append(length)
+        counted = task.distinct_inputs(length)
+        if len(trained.union(tested)) > counted and not isinstance(task, Corpus):
+            problems.append(f"distinct_inputs says {counted} at length {length}, but more were drawn")
+    said = "test inputs seen in training: " + ", ".join(f"{share:.0%} at {length}" for length, share in shares.items())
+    if problems:
+        return _verdict(problems)
+    if listed:
+        said += f"; enumerable, so kept out of fit and reach: {_some(map(str, listed))}"
+    seen = any(share > SEEN_AT_MOST for length, share in shares.items() if length >= DECIDING)
+    return (WARNED if seen or max(listed, default=0) >= DECIDING else PASSED), said
+
+
+def _balance(task: Task) -> Verdict:
+    """What the commonest answer and the commonest symbol score, and the best that is blind to the input."""
+    said, high = [], False
+    for length in tried_lengths(task)[-2:]:
+        sample = task.sample(length, EXAMPLES, seed=0)
+        answers = Counter(answer for _, answer in task.spell(sample))
+        symbols = Counter(sample.targets[sample.scored].tolist())
+        blind = baselines(task, length, sample)
+        high |= blind["baseline_exact"] >= BLIND_AT_MOST
+        said.append(
+            f"at {length}: commonest answer {max(answers.values()) / len(sample):.0%}, input-blind "
+            f"{blind['baseline_exact']:.0%}; commonest symbol {max(symbols.values()) / symbols.total():.0%}, "
+            f"input-blind {blind['baseline_tokens']:.0%}"
+        )
+    return (WARNED if high else PASSED), "; ".join(said)
+
+
+def _speed(task: Task) -> Verdict:
+    """How many examples are drawn in a second."""
+    said, slow = [], False
+    for wanted, least in SPEEDS.items():
+        length = max((n for n in range(1, wanted + 1) if task.valid_length(n)), default=None)
+        if length is None:
+            continue
+        size = task.block_size(length)
+        rate = size / min(_seconds(task, length, size, seed) for seed in range(3))
+        slow |= rate < least
+        said.append(f"{rate:,.0f} examples/s at {length}")
+    return (WARNED if slow else PASSED), ", ".join(said)
+
+
+CHECKS: dict[str, Callable[[Task], Verdict]] = {
+    "says what it is": _described,
+    "its examples are true": _examples,
+    "alphabets": _alphabets,
+    "sizes": _sizes,
+    "padding": _padding,
+    "a perfect answerer": _perfect,
+    "leakage": _leakage,
+    "balance": _balance,
+    "speed": _speed,
+}
+
+
+# What they are made of.
+
+
+def _verdict(problems: list[str], said: str = "") -> Verdict:
+    return (FAILED, "; ".join(problems)) if problems else (PASSED, said)
+
+
+def _samples(task: Task) -> list[Sample]:
+    return [task.sample(length, EXAMPLES, seed=0) for length in tried_lengths(task)]
+
+
+def _inputs(task: Task, length: int, count: int, split: str) -> list[bytes]:
+    sample = task.sample(length, count, seed=0, split=split)
+    return [row[:size].tobytes() for row, size in zip(sample.inputs, sample.input_lengths, strict=True)]
+
+
+def _same(first: np.ndarray | None, second: np.ndarray | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first, second)
+
+
+def _seconds(task: Task, length: int, count: int, seed: int) -> float:
+    begun = time.process_time()
+    task.sample(length, count, seed)
+    return time.process_time() - begun
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _digest(task: Task) -> str:
+    digest = hashlib.sha256()
+    for length in tried_lengths(task):
+        for array in vars(task.sample(length, 300, seed=0)).values():
+            digest.update(b"" if array is None else array.tobytes())
+    return digest.hexdigest()
+
+
+def print_digests(source: str) -> None:
+    """Prints the digest of every task's data as a line of JSON; what another process is asked for."""
+    sys.stdout.write(
+        "\n" + json.dumps({task.key(): _tried(_digest_of, task)[1] for task in find_tasks(source)}) + "\n"
+    )
+
+
+def _digest_of(task: Task) -> Verdict:
+    return PASSED, _digest(task)
+
+
+def _digests_elsewhere(source: str) -> dict[str, str]:
+    """The digests as a fresh process with another hash seed finds them."""
+    program = "import sys; from eval_harness.scoring.task_check import print_digests; print_digests(sys.argv[1])"
+    environment = os.environ | {
+        "PYTHONHASHSEED": "20",
+        "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program, source], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise HarnessError(f"{source} cannot be imported in a fresh process: {done.stderr.strip().splitlines()[-1]}.")
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,1 @@
+"""The studies that come with Longreach: a file each, with its list of runs in `STUDY`."""

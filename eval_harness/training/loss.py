@@ -1,0 +1,49 @@
+"""The loss of models that are not ours.
+
+Our causal heads take labels aligned with their logits. Others shift them, some whatever they are asked, and average in
+ways of their own, so the labels of such a model are kept from it and compared with its logits here.
+
+B batch   U places where a model answers   V answers it chooses from
+"""
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from eval_harness.tokenization.vocabulary import NOT_SCORED
+
+
+class AlignedLoss:
+    """Cross-entropy of labels that stand where they are due, normalised as the Trainer asks.
+
+    Args:
+        model: the model, of which only the weight of an auxiliary loss is read, such as a balance among experts.
+        smoothing: share of the uniform distribution in the targets (`label_smoothing_factor`).
+    """
+
+    def __init__(self, model: PreTrainedModel, smoothing: float = 0.0):
+        self.smoothing = smoothing
+        self.auxiliary_weight = getattr(model.config, "router_aux_loss_coef", 0.0)
+
+    def __call__(self, outputs, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None):
+        """The loss of a micro-batch.
+
+        Args:
+            outputs: with logits [B, U, V], or of a classifier [B, V]; longer than the labels where a model pads.
+            labels: [B, U], of a classifier [B, 1]; -100 where nothing is scored.
+            num_items_in_batch: scored labels of the whole step; None for the mean of these.
+        """
+        logits = outputs.logits[:, : labels.shape[1]] if outputs.logits.ndim == 3 else outputs.logits
+        total = cross_entropy(
+            logits.flatten(0, -2).float(),
+            labels.flatten(),
+            ignore_index=NOT_SCORED,
+            reduction="sum",
+            label_smoothing=self.smoothing,
+        )
+        scored = (labels != NOT_SCORED).sum()
+        items = scored if num_items_in_batch is None else num_items_in_batch
+        auxiliary = getattr(outputs, "aux_loss", None)
+        if auxiliary is not None:
+            total = total + self.auxiliary_weight * auxiliary * scored
+        return total / items
