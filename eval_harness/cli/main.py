@@ -125,8 +125,7 @@ def evaluate(
     from tqdm.auto import tqdm
     from transformers.utils import logging as transformers_logging
 
-    from eval_harness.results.files import read_table
-    from eval_harness.results.folders import RUN
+    from eval_harness.results.folders import CellFolder, RunFolder
     from eval_harness.scoring.evaluate import evaluate_run, load_model, score, setting_of
     from eval_harness.specification import Evaluation
 
@@ -134,9 +133,9 @@ def evaluate(
     chosen = None if lengths is None else parse_lengths(lengths)
     evaluation = Evaluation(factor=factor, examples=examples, lengths=chosen)
     with tqdm(unit="length", desc="scoring", leave=False, disable=None) as bar:  # no bar where nobody looks on
-        if (Path(source) / RUN).exists():
+        if RunFolder(Path(source)).is_trained:
             cell = evaluate_run(source, evaluation, task, format, progress=lambda length: bar.update())
-            rows = read_table(cell / "lengths.parquet")
+            rows = CellFolder(cell).read_lengths()
         else:
             setting = setting_of(source, task, format)
             loaded = load_model(source, trust_remote_code)

@@ -29,13 +29,10 @@ from eval_harness.publishing.model_card import figure_path, model_card
 from eval_harness.reporting.drawing import save
 from eval_harness.reporting.figures import accuracy_figure
 from eval_harness.results.files import read_json
-from eval_harness.results.folders import RunResult, load_run, run_folders
+from eval_harness.results.folders import WEIGHTS, RunFolder, RunResult, StudyFolder, load_run
 
 
-WEIGHTS = ".safetensors"
-
-# Files of a run's folder that are no part of its model. The pickled arguments tell of the machine that trained.
-NOT_OF_THE_MODEL = {"run.json", "specification.json", "training_args.bin", "README.md"}
+RESULTS = "results"  # in a repository: a run folder without its model
 
 
 @dataclass(frozen=True)
@@ -224,15 +221,16 @@ def push(folder: str | Path, repo_id: str, private: bool = False, token: str | N
 
 def _runs(source: Path) -> tuple[list[Path], list[str]]:
     """The runs to publish, and the names of those of the study that are not finished."""
-    if (source / "run.json").is_file():
+    if RunFolder(source).is_trained:
         return [source], []
-    if not (source / "study.json").is_file():
+    study = StudyFolder(source)
+    if not study.description.is_file():
         raise HarnessError(f"{source} is neither a run (it has no run.json) nor a study (it has no study.json).")
-    runs = run_folders(source)
-    finished = [run for run in runs if _problem(run) is None]
+    runs = study.runs()
+    finished = [run.path for run in runs if run.why_not_publishable() is None]
     if not finished:
         raise HarnessError(f"The study {source} has no finished run to publish yet.")
-    return finished, [run.name for run in runs if run not in finished]
+    return finished, [run.name for run in runs if run.path not in finished]
 
 
 def _repositories(runs: list[Path], to: str, is_study: bool) -> dict[str, Path]:
@@ -253,8 +251,8 @@ def _repositories(runs: list[Path], to: str, is_study: bool) -> dict[str, Path]:
 
 def _repo_name(run: Path) -> str:
     """`<study>-<run folder>`, or the folder alone where there is no study, in the Hub's alphabet."""
-    study = read_json(run / "run.json")["study"]
-    name = f"{study}-{run.resolve().name}" if study else run.resolve().name
+    study, name = RunFolder(run).read_record()["study"], RunFolder(run).name
+    name = f"{study}-{name}" if study else name
     name = re.sub(r"[^A-Za-z0-9._-]", "-", name)
     return re.sub(r"-{2,}", "-", re.sub(r"\.{2,}", ".", name)).strip("-.")
 
@@ -284,27 +282,12 @@ def _describe(publication: Publication) -> str:
     return "\n".join(lines)
 
 
-def _problem(run: Path) -> str | None:
-    """Why a run cannot be published yet; None if it can."""
-    if not (run / "run.json").is_file():
-        return f"The run {run} is not trained to the end; run its study again to finish it."
-    if not (run / "config.json").is_file() or not any(path.name.endswith(WEIGHTS) for path in run.iterdir()):
-        return f"The run {run} has lost its model: config.json or the weights are not there."
-    if not _cell_ids(run):
-        return f"The run {run} is not scored yet; run its study again, or score it with `longreach evaluate`."
-    return None
-
-
-def _cell_ids(run: Path) -> list[str]:
-    # The aggregated file is the last that scoring writes.
-    return sorted(path.parent.name for path in run.glob("evaluations/*/lengths.parquet"))
-
-
 def _finished(run: Path) -> list[RunResult]:
     """Every evaluation of a finished run; those of the task it was trained on come first."""
-    if problem := _problem(run):
+    folder = RunFolder(run)
+    if problem := folder.why_not_publishable():
         raise HarnessError(problem)
-    results = [load_run(run, cell_id) for cell_id in _cell_ids(run)]
+    results = [load_run(run, cell.cell_id) for cell in folder.cells()]
     return sorted(results, key=lambda result: (result.cell["task"] != result.training["task"], result.cell["cell_id"]))
 
 
@@ -313,7 +296,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise HarnessError(f"{output} exists already; choose another folder.")
-    if not (output / "results" / "run.json").is_file() or not (output / "README.md").is_file():
+    if not RunFolder(output / RESULTS).is_trained or not (output / "README.md").is_file():
         raise HarnessError(f"{output} exists and is no folder that publishing made; choose another.")
 
 
@@ -321,27 +304,27 @@ def _fill(folder: Path, run: Path, results: list[RunResult], repo_id: str) -> No
     """Writes everything the repository holds into a new folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    config = read_json(run / "config.json")
-    _check_own_code(run, config)
-    for path in run.iterdir():
-        if path.is_file() and path.name not in NOT_OF_THE_MODEL and not path.name.startswith("."):
-            shutil.copyfile(path, folder / path.name)
+    source, target = RunFolder(run), RunFolder(folder / RESULTS)
+    config = read_json(source.config)
+    _check_own_code(source, config)
+    for path in source.model_files():
+        shutil.copyfile(path, folder / path.name)
     for result in results:
         figure = Path(figure_path(result))
         save(accuracy_figure([result]), folder / figure.parent, figure.stem)
-        cell = Path("evaluations") / result.cell["cell_id"]
-        shutil.copytree(run / cell, folder / "results" / cell)
-    shutil.copyfile(run / "run.json", folder / "results" / "run.json")
+        cell_id = result.cell["cell_id"]
+        shutil.copytree(source.cell(cell_id).path, target.cell(cell_id).path)
+    shutil.copyfile(source.record, target.record)
     model_card(results, repo_id, config).save(folder / "README.md")
 
 
-def _check_own_code(run: Path, config: dict) -> None:
+def _check_own_code(run: RunFolder, config: dict) -> None:
     """Refuses a model whose configuration points to code that was not saved: nobody could load it."""
     for reference in config.get("auto_map", {}).values():
         file = f"{reference.split('.')[0]}.py"
         in_another_repository = "--" in reference
-        if not in_another_repository and not (run / file).is_file():
-            raise HarnessError(f"{run / 'config.json'} names {file}, which is not beside it; save the model again.")
+        if not in_another_repository and not (run.path / file).is_file():
+            raise HarnessError(f"{run.config} names {file}, which is not beside it; save the model again.")
 
 
 def _replace_folder(new: Path, old: Path) -> None:

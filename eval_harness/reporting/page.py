@@ -15,7 +15,7 @@ from eval_harness.reporting.groups import Group, group_results
 from eval_harness.reporting.numbers import plural, reach_in_words
 from eval_harness.reporting.skills import skill_table
 from eval_harness.results.files import read_json, replacing, write_json, write_table
-from eval_harness.results.folders import REPORT_FOLDER, RunResult, load_study, unfinished_runs
+from eval_harness.results.folders import REPORT_FOLDER, RunResult, StudyFolder, load_study, unfinished_runs
 from eval_harness.results.schemas import SUMMARY
 
 
@@ -203,7 +203,7 @@ def _render(study_folder: Path, groups: Sequence[Group], sections: Sequence[Sect
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    described = study_folder / "study.json"
+    described = StudyFolder(study_folder).description
     study = read_json(described) if described.exists() else {}
     results: list[RunResult] = [result for group in groups for result in group.results]
     unfinished = unfinished_runs(study_folder)

@@ -21,9 +21,7 @@ from transformers import (
 import hf_models  # noqa: F401  (registers the classes that the Auto classes are asked for)
 from eval_harness.errors import HarnessError
 from eval_harness.models import auto_class, is_foreign
-from eval_harness.results.files import read_json, write_json, write_table
-from eval_harness.results.folders import RUN
-from eval_harness.results.schemas import EXAMPLES, LENGTHS, POSITIONS
+from eval_harness.results.folders import CellFolder, RunFolder
 from eval_harness.scoring.protocol import TestLengths, test_lengths
 from eval_harness.scoring.scorer import Outcomes, Scorer
 from eval_harness.specification import Evaluation
@@ -141,21 +139,21 @@ def evaluate_run(
     Returns:
         The folder of the evaluation.
     """
-    folder = Path(folder)
-    setting = setting_of(folder, task, format)
-    run_id = read_json(folder / RUN)["run_id"]
+    run = RunFolder(Path(folder))
+    setting = setting_of(run.path, task, format)
+    run_id = run.read_record()["run_id"]
     cell_id = evaluation.identity(run_id, setting.task, setting.format, setting.bos)
-    cell_folder = folder / "evaluations" / cell_id
-    if not (cell_folder / "lengths.parquet").exists():
-        scored = score(*load_model(folder), setting, evaluation, progress)
-        save(scored, cell_folder, run_id, cell_id)
-    return cell_folder
+    cell = run.cell(cell_id)
+    if not cell.is_complete:
+        scored = score(*load_model(run.path), setting, evaluation, progress)
+        save(scored, cell, run_id)
+    return cell.path
 
 
-def save(scored: Scored, folder: Path, run_id: str, cell_id: str) -> None:
-    """Writes an evaluation's files; the last one's presence says that it is whole."""
-    cell = {
-        "cell_id": cell_id,
+def save(scored: Scored, folder: CellFolder, run_id: str) -> None:
+    """Writes an evaluation's files."""
+    settings = {
+        "cell_id": folder.cell_id,
         "run_id": run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "task": scored.setting.task.key(),
@@ -169,10 +167,8 @@ def save(scored: Scored, folder: Path, run_id: str, cell_id: str) -> None:
         "bleu_signature": scored.bleu_signature,
         "seconds": scored.seconds,
     }
-    write_table(folder / "examples.parquet", scored.outcomes.examples, EXAMPLES)
-    write_table(folder / "positions.parquet", scored.outcomes.positions, POSITIONS)
-    write_json(folder / "cell.json", cell)
-    write_table(folder / "lengths.parquet", scored.outcomes.lengths, LENGTHS)
+    outcomes = scored.outcomes
+    folder.write(settings, outcomes.examples, outcomes.positions, outcomes.lengths)
 
 
 def setting_of(source: str | Path, task: str | None = None, format: str | None = None) -> Setting:
@@ -181,8 +177,8 @@ def setting_of(source: str | Path, task: str | None = None, format: str | None =
     Raises:
         HarnessError: nothing says which task is meant.
     """
-    path = Path(source) / RUN
-    training = read_json(path)["training"] if path.exists() else {}
+    run = RunFolder(Path(source))
+    training = run.read_record()["training"] if run.is_trained else {}
     if task is None and not training:
         raise HarnessError(f"{source} is no finished run; name the task to evaluate it on.")
     chosen = get_task(task or training["task"]).pinned()

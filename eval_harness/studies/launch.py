@@ -133,6 +133,7 @@ def _do(job: Job) -> None:
     # Imported here, in the worker: the process that follows the bar needs neither torch nor transformers.
     from transformers import TrainerCallback
 
+    from eval_harness.results.folders import RunFolder
     from eval_harness.scoring.evaluate import evaluate_run
     from eval_harness.training.arguments import default_arguments
     from eval_harness.training.train import train
@@ -149,7 +150,7 @@ def _do(job: Job) -> None:
                 self.reported = state.global_step
 
     arguments = default_arguments(job.run, job.folder, disable_tqdm=True)
-    trained = (job.folder / "run.json").exists()
+    trained = RunFolder(job.folder).is_trained
     train(job.run, job.folder, arguments, callbacks=(Progress(),), study=job.study, quiet=True)
     if trained:
         _advance(job.run.steps)

@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.results.files import write_json
-from eval_harness.results.folders import run_folders
+from eval_harness.results.folders import StudyFolder
 from eval_harness.scoring.protocol import test_lengths
 from eval_harness.specification import Evaluation, TrainingRun
 from eval_harness.studies.launch import Job, run_jobs
@@ -76,21 +76,20 @@ def run_study(
     Raises:
         HarnessError: the folder holds runs that are none of the study's.
     """
-    folder = Path(output) / study.name
+    folder = StudyFolder(Path(output) / study.name)
     names = {run.folder_name() for run in study.runs}
-    if folder.exists():
-        foreign = [path.name for path in run_folders(folder) if path.name not in names]
-        if foreign:
+    if folder.path.exists():
+        others = [run.name for run in folder.runs() if run.name not in names]
+        if others:
             raise HarnessError(
-                f"{folder} holds {len(foreign)} runs of another specification of {study.name} ({foreign[0]} …); "
+                f"{folder.path} holds {len(others)} runs of another specification of {study.name} ({others[0]} …); "
                 "choose another output folder, or move them."
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "study.json", asdict(study))
-    jobs = plan(study, folder)
+    write_json(folder.description, asdict(study))
+    jobs = plan(study, folder.path)
     announce(f"{study.name}: {len(jobs)} of {len(study.runs)} runs to do")
     run_jobs(jobs, min(processes or os.cpu_count() or 1, max(1, len(jobs))))
-    return folder
+    return folder.path
 
 
 def plan(study: Study, folder: Path) -> list[Job]:
@@ -99,9 +98,9 @@ def plan(study: Study, folder: Path) -> list[Job]:
     for run in study.runs:
         task = run.make_task()
         cell_id = study.evaluation.identity(run.identity(), task, run.format, run.bos)
-        run_folder = folder / run.folder_name()
-        if (run_folder / "evaluations" / cell_id / "lengths.parquet").exists():
+        run_folder = StudyFolder(folder).run(run.folder_name())
+        if run_folder.is_complete(cell_id):
             continue
         lengths = study.evaluation.lengths or test_lengths(task, run.train_length, study.evaluation.factor).all
-        jobs.append(Job(run, study.evaluation, run_folder, study.name, len(lengths)))
+        jobs.append(Job(run, study.evaluation, run_folder.path, study.name, len(lengths)))
     return jobs

@@ -9,6 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from eval_harness.errors import HarnessError
+from eval_harness.results.folders import RunFolder
 from eval_harness.specification import TrainingRun
 
 
@@ -85,13 +86,10 @@ def plain_value(value):
     return value.value if isinstance(value, Enum) else value
 
 
-CHECKPOINTS = "checkpoints"
-
-
 def default_arguments(run: TrainingRun, folder: Path, **overrides) -> RunTrainingArguments:
     """The Trainer's arguments for a run of a study."""
     chosen: dict[str, Any] = {
-        "output_dir": str(Path(folder) / CHECKPOINTS),
+        "output_dir": str(RunFolder(Path(folder)).checkpoints),
         "max_steps": run.steps,
         "learning_rate": run.learning_rate,
         "seed": run.seed,

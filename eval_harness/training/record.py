@@ -5,28 +5,18 @@ import shutil
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
 
 from eval_harness.errors import HarnessError
-from eval_harness.models import (
-    is_causal,
-)
+from eval_harness.models import is_causal
 from eval_harness.models.compute import resident_memory, training_flops
 from eval_harness.results.environment import describe_environment
 from eval_harness.results.files import read_json, write_json
-from eval_harness.results.folders import RUN
+from eval_harness.results.folders import RunFolder
 from eval_harness.specification import TrainingRun
-from eval_harness.training.arguments import (
-    CHECKPOINTS,
-    PROTOCOL,
-    plain_value,
-)
-
-
-SPECIFICATION = "specification.json"
+from eval_harness.training.arguments import PROTOCOL, plain_value
 
 
 class Stopwatch(TrainerCallback):
@@ -59,26 +49,24 @@ class Stopwatch(TrainerCallback):
         self.seconds += time.perf_counter() - self._begun
 
 
-def claim_folder(run: TrainingRun, folder: Path) -> None:
+def claim_folder(run: TrainingRun, folder: RunFolder) -> None:
     """Writes the specification into the folder, or checks that it is the one that is there.
 
     Raises:
         HarnessError: the folder holds something else.
     """
-    path = folder / SPECIFICATION
-    if path.exists():
-        if differences := run.differences(read_json(path)["training"]):
-            raise HarnessError(f"{folder} holds a run of another specification: {'; '.join(differences)}.")
+    if folder.specification.exists():
+        if differences := run.differences(read_json(folder.specification)["training"]):
+            raise HarnessError(f"{folder.path} holds a run of another specification: {'; '.join(differences)}.")
         return
-    if (folder / "config.json").exists():
-        raise HarnessError(f"{folder} holds a model that was not trained here; choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"run_id": run.identity(), "training": asdict(run)})
+    if folder.config.exists():
+        raise HarnessError(f"{folder.path} holds a model that was not trained here; choose another folder.")
+    write_json(folder.specification, {"run_id": run.identity(), "training": asdict(run)})
 
 
-def last_checkpoint(folder: Path) -> str | None:
+def last_checkpoint(folder: RunFolder) -> str | None:
     """The newest whole checkpoint; the Trainer writes its state last, so one without it was cut off."""
-    checkpoints = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    checkpoints = sorted(folder.checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for checkpoint in reversed(checkpoints):
         try:
             read_json(checkpoint / "trainer_state.json")
@@ -97,17 +85,15 @@ def weights_digest(model) -> str:
     return digest.hexdigest()
 
 
-def _finish(run, folder, trainer, sized, stopwatch, batches, study, same_vocabulary):
-    """Saves the model, then `run.json`, whose presence says that the run is whole; then drops the checkpoints."""
+def save_run(run, folder, trainer, sized, stopwatch, batches, study, same_vocabulary):
+    """Saves the model, then `run.json` last, then deletes the checkpoints."""
     model = trainer.accelerator.unwrap_model(trainer.model)
-    model.save_pretrained(folder)
-    trainer.processing_class.save_pretrained(folder)
+    model.save_pretrained(folder.path)
+    trainer.processing_class.save_pretrained(folder.path)
     sequences = batches.sequences()
     task = run.make_task()
-    write_json(
-        folder / RUN,
+    folder.write_record(
         {
-            "schema": 1,
             "run_id": run.identity(),
             "study": study,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -137,4 +123,4 @@ def _finish(run, folder, trainer, sized, stopwatch, batches, study, same_vocabul
             "weights_digest": weights_digest(model),
         },
     )
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)

@@ -8,13 +8,13 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
 
 from eval_harness.errors import HarnessError
 from eval_harness.models import is_foreign
-from eval_harness.results.folders import RUN
+from eval_harness.results.folders import RunFolder
 from eval_harness.specification import TrainingRun
 from eval_harness.tokenization.tokenizer import build_tokenizer
-from eval_harness.training.arguments import CHECKPOINTS, RunTrainingArguments, default_arguments, refuse_other_losses
+from eval_harness.training.arguments import RunTrainingArguments, default_arguments, refuse_other_losses
 from eval_harness.training.batches import TrainingBatches
 from eval_harness.training.loss import AlignedLoss
-from eval_harness.training.record import Stopwatch, _finish, claim_folder, last_checkpoint
+from eval_harness.training.record import Stopwatch, claim_folder, last_checkpoint, save_run
 from eval_harness.training.setup import _check_foreign, data_options, first_model, generation_config, size_for
 
 
@@ -45,7 +45,7 @@ def train(
     Raises:
         HarnessError: the folder holds a run of another specification, or the specification cannot be met.
     """
-    folder = Path(folder)
+    run_folder = RunFolder(folder := Path(folder))
     arguments = arguments or default_arguments(run, folder)
     if arguments.per_device_train_batch_size != 1:
         raise HarnessError(
@@ -60,8 +60,8 @@ def train(
     parts = arguments.world_size * arguments.gradient_accumulation_steps
     batches = TrainingBatches(run, parts, **data_options(run, sized.config))
     with arguments.main_process_first(local=False):
-        claim_folder(run, folder)
-    if (folder / RUN).exists():
+        claim_folder(run, run_folder)
+    if run_folder.is_trained:
         return folder
     set_seed(run.seed)
     model, same_vocabulary = first_model(run, sized)
@@ -69,7 +69,7 @@ def train(
     if model.can_generate():
         model.generation_config = generation_config(run)
         model.generation_config.use_cache = getattr(model.config, "use_cache", True)
-    arguments.output_dir = str(folder / CHECKPOINTS)
+    arguments.output_dir = str(run_folder.checkpoints)
     arguments.train_sampling_strategy = "sequential"
     if is_foreign(model.config):
         arguments.ddp_find_unused_parameters = True  # experts that no token takes, poolers that no head reads
@@ -90,9 +90,9 @@ def train(
     trainer.label_smoother = None  # it knows neither aligned labels nor ponder costs
     if quiet:
         trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=last_checkpoint(run_folder))
     if trainer.is_world_process_zero():
-        _finish(run, folder, trainer, sized, stopwatch, batches, study, same_vocabulary)
+        save_run(run, run_folder, trainer, sized, stopwatch, batches, study, same_vocabulary)
     trainer.accelerator.wait_for_everyone()
     return folder
 

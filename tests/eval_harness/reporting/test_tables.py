@@ -7,14 +7,7 @@ import pytest
 from rich.console import Console
 
 from eval_harness.reporting.groups import group_results
-from eval_harness.reporting.tables import (
-    accuracy_table,
-    cost_table,
-    overview,
-    print_tables,
-    reach_table,
-    run_table,
-)
+from eval_harness.reporting.tables import accuracy_table, cost_table, overview, print_tables, reach_table, run_table
 from eval_harness.results.folders import load_study
 from tests.eval_harness.fake_study import MODELS, TASKS, write_run, write_study
 

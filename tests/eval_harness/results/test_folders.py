@@ -1,75 +1,22 @@
-"""Result files are whole or refused by name, and a run's summary follows the protocol."""
+"""Studies, runs and evaluations on disk: what is there, what is finished, what is broken."""
 
-import json
-from statistics import fmean
-
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from eval_harness.errors import HarnessError
-from eval_harness.results.files import read_json, read_table, replacing, write_json, write_table
-from eval_harness.results.folders import load_run, load_study, unfinished_runs
-from eval_harness.results.schemas import EXAMPLES, LENGTHS, POSITIONS, SUMMARY
-from eval_harness.results.summary import summarise
-from tests.eval_harness.fake_study import BEYOND, MODELS, TASKS, WITHIN, FakeModel, write_run, write_study
+from eval_harness.results import folders
+from eval_harness.results.files import read_json, read_table, write_json
+from eval_harness.results.folders import RunFolder, load_run, load_study, unfinished_runs
+from eval_harness.results.schemas import EXAMPLES, LENGTHS, POSITIONS
+from tests.eval_harness.fake_study import MODELS, TASKS, write_run, write_study
 
 
 pytestmark = pytest.mark.versions
-POSITION = {"length": 3, "position": 0, "right": 5, "total": 8, "loss": 0.25}
 
 
 def cut_in_half(path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-
-
-def test_json_comes_back_as_it_was_and_what_is_not_finite_as_null(tmp_path):
-    path = tmp_path / "deep" / "value.json"
-    write_json(path, {"a": [1, 2.5, float("nan")], "b": {"c": float("inf"), "d": "≥"}, "e": (1, None)})
-    assert read_json(path) == {"a": [1, 2.5, None], "b": {"c": None, "d": "≥"}, "e": [1, None]}
-    assert path.read_text().endswith("\n")
-
-
-def test_a_table_comes_back_as_it_was(tmp_path):
-    path = tmp_path / "positions.parquet"
-    write_table(path, [POSITION], POSITIONS)
-    assert read_table(path) == [POSITION]
-    assert pq.read_schema(path).equals(POSITIONS)
-
-
-@pytest.mark.parametrize("row", [POSITION | {"typo": 1}, {"length": 3, "position": 0, "right": 5}])
-def test_columns_that_the_schema_does_not_know_or_misses_are_refused(tmp_path, row):
-    with pytest.raises(ValueError, match=r"positions\.parquet: columns .*(typo|total)"):
-        write_table(tmp_path / "positions.parquet", [row], POSITIONS)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_nullable_column_may_be_left_out(tmp_path):
-    row = {name: 0 for name in EXAMPLES.names if name != "ponder_steps"} | {"exact": False}
-    write_table(tmp_path / "examples.parquet", [row], EXAMPLES)
-    assert read_table(tmp_path / "examples.parquet")[0]["ponder_steps"] is None
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "value.json"
-    write_json(path, 1)
-
-    def cut_off():
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cut_off()
-    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
-    assert read_json(path) == 1
-
-
-def test_new_files_have_the_usual_permissions(tmp_path):
-    write_json(tmp_path / "value.json", 1)
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "value.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("name", ["run.json", "evaluations/cell-1/cell.json", "evaluations/cell-1/lengths.parquet"])
@@ -78,13 +25,6 @@ def test_a_file_cut_in_half_is_named(tmp_path, name):
     cut_in_half(folder / name)
     with pytest.raises(HarnessError, match=f"{name} is not a whole .* file; delete it and run the same command again"):
         load_study(tmp_path / "study")
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(HarnessError, match=r"There is no file .*gone\.json"):
-        read_json(tmp_path / "gone.json")
-    with pytest.raises(HarnessError, match=r"There is no file .*gone\.parquet"):
-        read_table(tmp_path / "gone.parquet")
 
 
 def test_another_schema_is_refused(tmp_path):
@@ -136,49 +76,65 @@ def test_the_made_up_run_has_the_schemas_of_a_real_one(tmp_path):
         assert pq.read_schema(cell / f"{name}.parquet").equals(schema)
 
 
-def test_a_summary_has_the_columns_of_its_schema(tmp_path):
-    summary = summarise(load_run(write_run(tmp_path / "study")))
-    assert list(summary) == SUMMARY.names
-    assert pa.Table.from_pylist([summary], schema=SUMMARY).to_pylist() == [summary]
-    json.dumps(summary)
+def test_training_is_finished_once_its_record_is_there(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert not run.is_trained
+    assert run.cells() == []
+    run.write_record({"run_id": "a"})
+    assert run.is_trained
+    assert run.read_record() == {"schema": 1, "run_id": "a"}
+    run.write_record({"schema": 2})
+    with pytest.raises(HarnessError, match="schema 2; this version reads 1"):
+        run.read_record()
 
 
-def test_extrapolation_is_the_plain_mean_over_the_strata_alone(tmp_path):
-    result = load_run(write_run(tmp_path / "study", MODELS[1], TASKS[1]))
-    exact = {row["length"]: row["exact"] for row in result.lengths}
-    blind = result.lengths[0]["baseline_exact"]
-    summary = summarise(result)
-    expected = fmean(exact[length] for length in BEYOND)
-    assert summary["extrapolation_exact"] == pytest.approx(expected)
-    assert summary["normalised_exact"] == pytest.approx((expected - blind) / (1 - blind))
-    assert expected != pytest.approx(fmean(exact.values()))
+@pytest.mark.parametrize("name", ["run.json", "evaluations/cell-1/cell.json", "evaluations/cell-1/lengths.parquet"])
+def test_an_evaluation_is_complete_with_all_its_files_in_a_trained_run(tmp_path, name):
+    run = RunFolder(write_run(tmp_path / "study"))
+    assert run.is_complete("cell-1")
+    assert not run.is_complete("cell-2")
+    assert [cell.cell_id for cell in run.cells()] == ["cell-1"]
+    (run.path / name).unlink()
+    assert not run.is_complete("cell-1")
+    assert run.cells() == []
 
 
-def test_a_run_that_did_not_learn_has_no_reach(tmp_path):
-    summary = summarise(load_run(write_run(tmp_path / "study", FakeModel("lazy", 400.0, ceiling=0.5))))
-    assert summary["fits"] is False
-    assert summary["fit_exact"] < summary["fit_threshold"]
-    assert [summary[name] for name in ("reach", "certified_reach", "at_grid_end", "recovers")] == [None] * 4
+def test_an_evaluation_that_breaks_off_at_any_file_is_not_complete(tmp_path, monkeypatch):
+    run = RunFolder(write_run(tmp_path / "study"))
+    settings, lengths = run.cell("cell-1").read_settings(), run.cell("cell-1").read_lengths()
+    rows = [read_table(run.cell("cell-1").path / f"{name}.parquet") for name in ("examples", "positions")]
+    for name in ("examples.parquet", "positions.parquet", "lengths.parquet"):
+
+        def cut_off(path, *rest, name=name, write=folders.write_table):
+            if path.name == name:
+                raise KeyboardInterrupt
+            write(path, *rest)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(folders, "write_table", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                run.cell("cell-2").write(settings, *rows, lengths)
+        assert not run.is_complete("cell-2")
+    run.cell("cell-2").write(settings, *rows, lengths)
+    assert run.is_complete("cell-2")
+    assert run.cell("cell-2").read_lengths() == lengths
 
 
-def test_a_run_that_never_fails_reaches_at_least_the_end_of_the_grid(tmp_path):
-    summary = summarise(load_run(write_run(tmp_path / "study", FakeModel("tireless", 4000.0))))
-    assert (summary["reach"], summary["at_grid_end"], summary["next_tested"]) == (max(BEYOND), True, None)
-    assert summary["certified_at_grid_end"] is True
+def test_a_run_says_why_it_cannot_be_published(tmp_path):
+    run = RunFolder(write_run(tmp_path / "study"))
+    assert "has lost its model" in run.why_not_publishable()
+    run.config.touch()
+    assert "has lost its model" in run.why_not_publishable()
+    (run.path / "model.safetensors").touch()
+    assert run.why_not_publishable() is None
+    (run.cell("cell-1").path / "cell.json").unlink()
+    assert "is not scored yet" in run.why_not_publishable()
+    run.record.unlink()
+    assert "is not trained to the end" in run.why_not_publishable()
 
 
-def test_costs_are_those_at_the_training_length_and_at_the_longest(tmp_path):
-    result = load_run(write_run(tmp_path / "study", MODELS[-1]))
-    flops = {row["length"]: row["flops_per_token"] for row in result.lengths}
-    summary = summarise(result)
-    assert summary["flops_per_token"] == flops[max(WITHIN)]
-    assert summary["flops_per_token_longest"] == flops[max(flops)]
-    assert summary["ponder_steps"] < summary["ponder_steps_beyond"]
-
-
-def test_a_run_scored_at_lengths_of_the_users_choice_has_a_reach_but_no_extrapolation(tmp_path):
-    result = load_run(write_run(tmp_path / "study", MODELS[0]))
-    result.lengths = [row for row in result.lengths if row["split"] != "beyond"]
-    summary = summarise(result)
-    assert summary["reach"] is not None
-    assert summary["extrapolation_exact"] is summary["normalised_exact"] is None
+def test_the_files_of_the_model_are_neither_records_nor_hidden(tmp_path):
+    run = RunFolder(write_run(tmp_path / "study"))
+    for name in ("config.json", "model.safetensors", "specification.json", "training_args.bin", "README.md", ".lock"):
+        (run.path / name).touch()
+    assert [path.name for path in run.model_files()] == ["config.json", "model.safetensors"]

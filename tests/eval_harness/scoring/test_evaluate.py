@@ -7,6 +7,7 @@ import torch
 
 from eval_harness.errors import HarnessError
 from eval_harness.models import build_model
+from eval_harness.results import folders
 from eval_harness.results.files import read_json, read_table
 from eval_harness.results.folders import load_run
 from eval_harness.results.schemas import EXAMPLES, LENGTHS, POSITIONS
@@ -72,14 +73,14 @@ def test_what_is_there_is_not_done_again(tiny_run, monkeypatch):
 
 
 def test_an_evaluation_that_was_cut_off_is_done_again(tiny_run, monkeypatch):
-    kept = evaluation.write_table
+    kept = folders.write_table
 
     def cut_off(path, *args):
         if path.name == "lengths.parquet":
             raise KeyboardInterrupt
         kept(path, *args)
 
-    monkeypatch.setattr(evaluation, "write_table", cut_off)
+    monkeypatch.setattr(folders, "write_table", cut_off)
     with pytest.raises(KeyboardInterrupt):
         evaluate_run(tiny_run, SHORT)
     monkeypatch.undo()
@@ -138,7 +139,7 @@ def test_any_other_model_is_evaluated_on_a_named_task(tmp_path):
 
 def test_the_format_of_a_run_is_kept_for_a_task_that_has_it(tmp_path):
     (tmp_path / "run.json").write_text(
-        json.dumps({"training": {"task": "parity", "format": "parallel", "bos": False}})
+        json.dumps({"schema": 1, "training": {"task": "parity", "format": "parallel", "bos": False}})
     )
     assert setting_of(tmp_path).format == "parallel"
     assert setting_of(tmp_path, task="duplicate").format == "parallel"

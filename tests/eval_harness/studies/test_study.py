@@ -7,7 +7,7 @@ import pytest
 
 from eval_harness.errors import HarnessError
 from eval_harness.reporting import make_report
-from eval_harness.results.folders import load_study, run_folders, unfinished_runs
+from eval_harness.results.folders import StudyFolder, load_study, unfinished_runs
 from eval_harness.scoring.protocol import test_lengths as protocol_lengths
 from eval_harness.specification import TrainingRun
 from eval_harness.studies.launch import LENGTH_UNITS
@@ -38,19 +38,19 @@ def test_a_study_goes_on_after_an_error_and_does_nothing_twice(tmp_path):
     assert all(result.run["study"] == "small" for result in results)
     assert unfinished_runs(folder) == []
 
-    before = {path.name: files(path) for path in run_folders(folder)}
+    before = {run.name: files(run.path) for run in StudyFolder(folder).runs()}
     run_study(study, tmp_path, announce=said.append)
     assert said[-1] == "small: 0 of 2 runs to do"
-    assert {path.name: files(path) for path in run_folders(folder)} == before
+    assert {run.name: files(run.path) for run in StudyFolder(folder).runs()} == before
 
     page = make_report(folder).read_text()
     assert all(run.model in page for run in study.runs)
-    before = {path.name: files(path) for path in run_folders(folder)}
+    before = {run.name: files(run.path) for run in StudyFolder(folder).runs()}
 
     with pytest.raises(HarnessError, match="holds 2 runs of another specification of small") as refusal:
         run_study(small_study(seed=1), tmp_path)
     assert "\n" not in str(refusal.value)
-    assert {path.name: files(path) for path in run_folders(folder)} == before
+    assert {run.name: files(run.path) for run in StudyFolder(folder).runs()} == before
 
 
 def test_a_folder_with_a_foreign_run_is_refused_before_anything_is_written(tmp_path):
@@ -73,12 +73,15 @@ def test_a_plan_leaves_out_what_is_scored_and_keeps_what_is_only_trained(tmp_pat
     study = small_study()
     first, second = plan(study, tmp_path)
     cell = study.evaluation.identity(first.run.identity(), first.run.make_task(), first.run.format, first.run.bos)
-    (first.folder / "evaluations" / cell).mkdir(parents=True)
-    (first.folder / "evaluations" / cell / "examples.parquet").touch()
+    scored = first.folder / "evaluations" / cell
+    scored.mkdir(parents=True)
+    (scored / "examples.parquet").touch()
+    (first.folder / "run.json").touch()
     second.folder.mkdir()
     (second.folder / "run.json").touch()
     assert plan(study, tmp_path) == [first, second]
-    (first.folder / "evaluations" / cell / "lengths.parquet").touch()
+    (scored / "cell.json").touch()
+    (scored / "lengths.parquet").touch()
     assert plan(study, tmp_path) == [second]
     longer = replace(study, evaluation=replace(study.evaluation, lengths=(4, 12)))
     assert [job.run for job in plan(longer, tmp_path)] == list(study.runs)
