@@ -23,8 +23,7 @@ from tqdm.auto import tqdm
 from eval_harness import TrainingRun
 from eval_harness.models import build_model
 from eval_harness.tasks import Sample, Task, get_task, list_tasks
-from eval_harness.tokenization.formats import get_format
-from eval_harness.tokenization.vocabulary import Vocabulary
+from eval_harness.tokenization.problem import get_problem
 from eval_harness.training.batches import to_model_inputs
 from eval_harness.training.setup import size_for
 
@@ -66,7 +65,7 @@ class Measured:
     def __init__(self, task: Task, length: int, trains: bool):
         self.task, self.length, self.count = task, length, task.block_size(length)
         self.rng = np.random.default_rng(0)
-        self.format, self.vocabulary = get_format(task.formats[0]), Vocabulary(task)
+        self.problem = get_problem(task)
         self.seed = 0
         self.once: dict[str, Callable] = {"first drawn": self.draw, "encoded": self.encode}
         self.behind_another: dict[str, Callable] = {"drawn": self.fresh_sample}
@@ -74,7 +73,7 @@ class Measured:
             self.behind_another["peer"] = self.draw_plainly
         if trains:
             run = TrainingRun(task=task.key(), model=MODEL, train_length=length, table_factor=1.0)
-            self.model = build_model(size_for(run).config, self.format.head).train()
+            self.model = build_model(size_for(run).config, self.problem.head).train()
             self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)
             self.once["step"] = self.step
 
@@ -90,7 +89,7 @@ class Measured:
     def encode(self):
         """The block as tokens, batch by batch."""
         for start in range(0, len(self.sample), BATCH):
-            self.batch = self.format.encode(self.sample[start : start + BATCH], self.task, self.vocabulary)
+            self.batch = self.problem.encode(self.sample[start : start + BATCH])
 
     def draw_plainly(self):
         """As many examples with a few lines of NumPy."""
@@ -98,7 +97,7 @@ class Measured:
 
     def step(self):
         """Forward, backward, clipping and update on one batch."""
-        self.model(**to_model_inputs(self.batch, shifted=self.format.head == "token")).loss.backward()
+        self.model(**to_model_inputs(self.batch, shifted=self.problem.head == "token")).loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -13,6 +13,8 @@ from pathlib import Path
 from eval_harness.errors import HarnessError
 from eval_harness.models import is_checkpoint, revision_of
 from eval_harness.tasks import Task, get_task
+from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.problem import Problem
 
 
 MODEL_VERSION = 2  # raised when the code of a model changes what training gives
@@ -79,6 +81,11 @@ class TrainingRun:
     def make_task(self) -> Task:
         """The task itself."""
         return get_task(self.task)
+
+    @property
+    def problem(self) -> Problem:
+        """The task posed in the format."""
+        return Problem(self.make_task(), get_format(self.format), self.bos)
 
     def identity(self) -> str:
         """Twelve hexadecimal digits that name the run."""

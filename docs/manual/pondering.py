@@ -20,8 +20,7 @@ from matplotlib.figure import Figure
 
 from eval_harness import TrainingRun, train
 from eval_harness.scoring.evaluate import load_model
-from eval_harness.tokenization.formats import get_format
-from eval_harness.tokenization.vocabulary import Encoded, Vocabulary
+from eval_harness.tokenization.vocabulary import Encoded
 
 from .pictures import GREY, LINES, png
 
@@ -53,9 +52,8 @@ def run_of(rule: str) -> TrainingRun:
 @torch.inference_mode()
 def ponder(model, run: TrainingRun, length: int, count: int) -> tuple[Encoded, np.ndarray, np.ndarray]:
     """Test examples, the steps taken at each of their tokens `[count, T]`, and which of them are wholly right."""
-    task = run.make_task()
-    sample = task.sample(length, count, run.seed, "test")
-    encoded = get_format(run.format).encode(sample, task, Vocabulary(task), bos=run.bos)
+    problem = run.problem
+    encoded = problem.encode(problem.task.sample(length, count, run.seed, "test"))
     output = model(torch.from_numpy(encoded.input_ids), use_cache=False)
     guesses = output.logits.argmax(-1).numpy()
     right = ((guesses == encoded.labels) | (encoded.labels == -100)).all(-1)
@@ -79,7 +77,7 @@ def positions_picture(model, run: TrainingRun) -> bytes:
 def draw_examples(axis, model, run: TrainingRun, length: int, count: int):
     """A row for each of the first test examples of a length; returns the image."""
     encoded, steps, right = ponder(model, run, length, count)
-    most, tokens = model.config.num_steps, Vocabulary(run.make_task()).tokens
+    most, tokens = model.config.num_steps, run.problem.vocabulary.tokens
     image = axis.imshow(steps, vmin=0.5, vmax=most + 0.5, cmap=shades(model), aspect="auto")
     for (row, column), token in np.ndenumerate(encoded.input_ids):
         symbol, dark = SHOWN.get(tokens[token], tokens[token]), steps[row, column] > 0.55 * most

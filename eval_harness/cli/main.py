@@ -126,7 +126,7 @@ def evaluate(
     from transformers.utils import logging as transformers_logging
 
     from eval_harness.results.folders import CellFolder, RunFolder
-    from eval_harness.scoring.evaluate import evaluate_run, load_model, score, setting_of
+    from eval_harness.scoring.evaluate import evaluate_run, load_model, problem_of, score
     from eval_harness.specification import Evaluation
 
     transformers_logging.disable_progress_bar()
@@ -137,9 +137,9 @@ def evaluate(
             cell = evaluate_run(source, evaluation, task, format, progress=lambda length: bar.update())
             rows = CellFolder(cell).read_lengths()
         else:
-            setting = setting_of(source, task, format)
+            problem = problem_of(source, task, format)
             loaded = load_model(source, trust_remote_code)
-            rows = score(*loaded, setting, evaluation, progress=lambda length: bar.update()).outcomes.lengths
+            rows = score(*loaded, problem, evaluation, progress=lambda length: bar.update()).outcomes.lengths
     if as_json:
         print_json(rows)
         return

@@ -19,7 +19,8 @@ from eval_harness.results.statistics import AtLeast
 from eval_harness.results.summary import summarise
 from eval_harness.tasks import Task, get_task
 from eval_harness.tokenization.formats import get_format
-from eval_harness.tokenization.vocabulary import NOT_SCORED, Vocabulary
+from eval_harness.tokenization.problem import Problem
+from eval_harness.tokenization.vocabulary import NOT_SCORED
 
 
 PARTS = {"within": "trained", "beyond": "beyond", "reach": "beyond, reach only"}
@@ -233,12 +234,13 @@ def _task(task: Task) -> dict[str, str]:
 
 def _example(task: Task, training: dict[str, Any]) -> dict[str, Any]:
     """A test example at a training length, to try the model on: the text, and where its answer is read."""
-    longest, bos = training["train_length"], training["bos"]
+    longest = training["train_length"]
+    problem = Problem(task, get_format(training["format"]), training["bos"])
     length = next(size for size in range(min(EXAMPLE_LENGTH, longest), longest + 1) if task.valid_length(size))
-    sample, vocabulary = task.sample(length, 1, seed=0), Vocabulary(task)
-    encoded = get_format(training["format"]).encode(sample, task, vocabulary, bos)
+    sample, vocabulary = task.sample(length, 1, seed=0), problem.vocabulary
+    encoded = problem.encode(sample)
     positions = np.flatnonzero(encoded.labels[0] != NOT_SCORED).tolist()
-    asked = encoded.input_ids[0, int(bos) :].tolist()
+    asked = encoded.input_ids[0, int(problem.bos) :].tolist()
     ends = [asked.index(token) for token in (vocabulary.sep_id, vocabulary.eos_id) if token in asked]
     answer = sample.targets[0, : sample.target_lengths[0]]
     return {

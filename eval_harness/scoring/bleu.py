@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks import Task
-from eval_harness.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from eval_harness.tokenization.problem import Problem
+from eval_harness.tokenization.vocabulary import SPECIAL_TOKENS
 
 
-def to_texts(token_ids: np.ndarray, task: Task, vocabulary: Vocabulary) -> list[str]:
-    """What is said by token ids [B, T] up to <eos>, as people read it; other special tokens say nothing."""
-    texts = []
+def to_texts(token_ids: np.ndarray, problem: Problem) -> list[str]:
+    """The texts of token ids [B, T] up to <eos>, without special tokens."""
+    vocabulary, texts = problem.vocabulary, []
     for ids in token_ids.tolist():
         end = ids.index(vocabulary.eos_id) if vocabulary.eos_id in ids else len(ids)
         symbols = [vocabulary.tokens[number] for number in ids[:end]]
-        texts.append(task.detokenize([symbol for symbol in symbols if symbol not in SPECIAL_TOKENS]))
+        texts.append(problem.task.detokenize([symbol for symbol in symbols if symbol not in SPECIAL_TOKENS]))
     return texts
 
 

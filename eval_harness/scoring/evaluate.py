@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from transformers import (
@@ -26,25 +27,7 @@ from eval_harness.scoring.protocol import TestLengths, test_lengths
 from eval_harness.scoring.scorer import Outcomes, Scorer
 from eval_harness.specification import Evaluation
 from eval_harness.tasks import Task, get_task
-from eval_harness.tokenization.formats import get_format
-from eval_harness.tokenization.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a model is evaluated on.
-
-    Attributes:
-        task: the task.
-        format: name of the format.
-        bos: whether sequences begin with <bos>.
-        train_length: L, or None where it is not known.
-    """
-
-    task: Task
-    format: str
-    bos: bool
-    train_length: int | None
+from eval_harness.tokenization.problem import Problem, get_problem
 
 
 @dataclass(frozen=True)
@@ -52,7 +35,7 @@ class Scored:
     """An evaluation that was done.
 
     Attributes:
-        setting: on what.
+        problem: on what.
         evaluation: how.
         lengths: the lengths.
         decoding: how answers came about.
@@ -61,7 +44,7 @@ class Scored:
         outcomes: what came out.
     """
 
-    setting: Setting
+    problem: Problem
     evaluation: Evaluation
     lengths: TestLengths
     decoding: str
@@ -102,21 +85,22 @@ def load_model(source: str | Path, trust_remote_code: bool = False) -> tuple[Pre
     return model, tokenizer
 
 
-def check_vocabulary(tokenizer, task: Task) -> None:
+def check_vocabulary(tokenizer: Any, problem: Problem) -> None:
     """Refuses a model whose tokens are not the task's.
 
     Raises:
         HarnessError: naming the first token that differs.
     """
-    wanted = {token: number for number, token in enumerate(Vocabulary(task).tokens)}
+    name = problem.task.name
+    expected = {token: number for number, token in enumerate(problem.vocabulary.tokens)}
     given = tokenizer.get_vocab()
-    for token, number in wanted.items():
+    for token, number in expected.items():
         if given.get(token) != number:
             found = "is not in it" if token not in given else f"is number {given[token]} there, not {number}"
-            raise HarnessError(f"The model has another vocabulary than task {task.name!r}: token {token!r} {found}.")
-    if len(given) != len(wanted):
+            raise HarnessError(f"The model has another vocabulary than task {name!r}: token {token!r} {found}.")
+    if len(given) != len(expected):
         raise HarnessError(
-            f"The model has another vocabulary than task {task.name!r}: {len(given)} tokens, not {len(wanted)}."
+            f"The model has another vocabulary than task {name!r}: {len(given)} tokens, not {len(expected)}."
         )
 
 
@@ -140,26 +124,27 @@ def evaluate_run(
         The folder of the evaluation.
     """
     run = RunFolder(Path(folder))
-    setting = setting_of(run.path, task, format)
+    problem = problem_of(run.path, task, format)
     run_id = run.read_record()["run_id"]
-    cell_id = evaluation.identity(run_id, setting.task, setting.format, setting.bos)
+    cell_id = evaluation.identity(run_id, problem.task, problem.format.name, problem.bos)
     cell = run.cell(cell_id)
     if not cell.is_complete:
-        scored = score(*load_model(run.path), setting, evaluation, progress)
+        scored = score(*load_model(run.path), problem, evaluation, train_length_of(run.path), progress)
         save(scored, cell, run_id)
     return cell.path
 
 
 def save(scored: Scored, folder: CellFolder, run_id: str) -> None:
     """Writes an evaluation's files."""
+    problem = scored.problem
     settings = {
         "cell_id": folder.cell_id,
         "run_id": run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "task": scored.setting.task.key(),
-        "skill": scored.setting.task.skill,
-        "format": scored.setting.format,
-        "bos": scored.setting.bos,
+        "task": problem.task.key(),
+        "skill": problem.task.skill,
+        "format": problem.format.name,
+        "bos": problem.bos,
         "examples": scored.evaluation.examples,
         "lengths": list(scored.lengths.all),
         "factor": scored.lengths.factor,
@@ -171,39 +156,45 @@ def save(scored: Scored, folder: CellFolder, run_id: str) -> None:
     folder.write(settings, outcomes.examples, outcomes.positions, outcomes.lengths)
 
 
-def setting_of(source: str | Path, task: str | None = None, format: str | None = None) -> Setting:
-    """What a run was trained on, or the named task for any other model.
+def problem_of(source: str | Path, task: str | None = None, format: str | None = None) -> Problem:
+    """The problem that a run was trained on, or the named one for any other model.
+
+    A task without a named format is posed in the run's format if it has that one.
 
     Raises:
-        HarnessError: nothing says which task is meant.
+        HarnessError: no task is named, and the folder is not a finished run.
     """
-    run = RunFolder(Path(source))
-    training = run.read_record()["training"] if run.is_trained else {}
+    training = _training_of(source)
     if task is None and not training:
         raise HarnessError(f"{source} is no finished run; name the task to evaluate it on.")
     chosen = get_task(task or training["task"]).pinned()
     own = training.get("format") if training.get("format") in chosen.formats else None
-    return Setting(
-        task=chosen,
-        format=get_format(format).name if format else own or chosen.formats[0],
-        bos=training.get("bos", True),
-        train_length=training.get("train_length"),
-    )
+    return get_problem(chosen, format or own or "", training.get("bos", True))
 
 
-def choose_lengths(setting: Setting, evaluation: Evaluation) -> TestLengths:
+def train_length_of(source: str | Path) -> int | None:
+    """The greatest training length of a run; None of any other model."""
+    return _training_of(source).get("train_length")
+
+
+def _training_of(source: str | Path) -> dict:
+    run = RunFolder(Path(source))
+    return run.read_record()["training"] if run.is_trained else {}
+
+
+def choose_lengths(task: Task, evaluation: Evaluation, train_length: int | None = None) -> TestLengths:
     """The protocol's lengths, or those that the evaluation names, sorted into those up to L and those beyond.
 
     Raises:
-        HarnessError: neither lengths nor the training length are known.
+        HarnessError: neither lengths nor the training length L are known.
     """
     if evaluation.lengths is None:
-        if setting.train_length is None:
+        if train_length is None:
             raise HarnessError("The training length of this model is not known; name the lengths to test.")
-        return test_lengths(setting.task, setting.train_length, evaluation.factor)
+        return test_lengths(task, train_length, evaluation.factor)
     for length in evaluation.lengths:
-        setting.task.check_length(length)
-    longest_trained = setting.train_length or 0
+        task.check_length(length)
+    longest_trained = train_length or 0
     lengths = sorted(set(evaluation.lengths))
     return TestLengths(
         within=tuple(length for length in lengths if length <= longest_trained),
@@ -215,17 +206,30 @@ def choose_lengths(setting: Setting, evaluation: Evaluation) -> TestLengths:
 
 
 def score(
-    model, tokenizer, setting: Setting, evaluation: Evaluation, progress: Callable[[int], None] = lambda length: None
+    model: PreTrainedModel,
+    tokenizer: Any,
+    problem: Problem,
+    evaluation: Evaluation,
+    train_length: int | None = None,
+    progress: Callable[[int], None] = lambda length: None,
 ) -> Scored:
     """Scores a loaded model.
 
+    Args:
+        model: the model.
+        tokenizer: its tokenizer, whose tokens must be the task's.
+        problem: the problem.
+        evaluation: lengths and examples.
+        train_length: the greatest length that the model was trained at, or None where it is not known.
+        progress: called with each length when it is scored.
+
     Raises:
-        HarnessError: model, task and lengths do not fit each other; before any work is done.
+        HarnessError: model, problem and lengths do not fit each other; before any work is done.
     """
-    check_vocabulary(tokenizer, setting.task)
-    lengths = choose_lengths(setting, evaluation)
-    scorer = Scorer(model, setting.task, setting.format, setting.bos, evaluation.examples)
+    check_vocabulary(tokenizer, problem)
+    lengths = choose_lengths(problem.task, evaluation, train_length)
+    scorer = Scorer(model, problem, evaluation.examples)
     begun = time.perf_counter()
     outcomes = scorer.score(lengths, progress)
     seconds = time.perf_counter() - begun
-    return Scored(setting, evaluation, lengths, scorer.decoding, scorer.bleu_signature, seconds, outcomes)
+    return Scored(problem, evaluation, lengths, scorer.decoding, scorer.bleu_signature, seconds, outcomes)

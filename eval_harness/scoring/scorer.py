@@ -24,9 +24,9 @@ from eval_harness.results.statistics import threshold, wilson
 from eval_harness.scoring.baselines import baselines
 from eval_harness.scoring.bleu import bleu, to_texts
 from eval_harness.scoring.protocol import TestLengths, is_enumerable
-from eval_harness.tasks import Sample, Task
+from eval_harness.tasks import Sample
 from eval_harness.tasks.task import derive_rng
-from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.problem import Problem
 from eval_harness.tokenization.vocabulary import NOT_SCORED, Encoded, Vocabulary
 from eval_harness.training.batches import to_model_inputs
 from hf_models.position_ids import RANDOM_SCHEMES, draw_position_ids
@@ -62,27 +62,25 @@ class Forced:
 
 
 class Scorer:
-    """Scores one model on one task in one format.
+    """Scores one model on one problem.
 
     Args:
-        model: a model with a token head.
-        task: the task.
-        format: name of the format.
-        bos: whether sequences begin with <bos>.
+        model: a model with the problem's head.
+        problem: the problem.
         examples: test examples of each length.
     """
 
-    def __init__(self, model: PreTrainedModel, task: Task, format: str, bos: bool = True, examples: int = 512):
+    def __init__(self, model: PreTrainedModel, problem: Problem, examples: int = 512):
         self.model = model.eval()
-        self.task, self.format, self.bos, self.examples = task, get_format(format), bos, examples
-        self.vocabulary = Vocabulary(task)
+        self.problem, self.examples = problem, examples
         self.trial: Trial | None = None
         self.bleu_signature: str | None = None
-        if self.format.head != head_of(model):
-            heads = f"a {self.format.head} head; {type(model).__name__} has a {head_of(model)} head"
-            raise HarnessError(f"The {format} format needs a model with {heads}.")
-        if self.format.needs_causal and not is_causal(model.config):
-            raise HarnessError(f"The {format} format needs a causal model: a bidirectional one would see the answer.")
+        name = problem.format.name
+        if problem.head != head_of(model):
+            heads = f"a {problem.head} head; {type(model).__name__} has a {head_of(model)} head"
+            raise HarnessError(f"The {name} format needs a model with {heads}.")
+        if problem.needs_causal and not is_causal(model.config):
+            raise HarnessError(f"The {name} format needs a causal model: a bidirectional one would see the answer.")
 
     @property
     def prefix_stable(self) -> bool:
@@ -92,7 +90,7 @@ class Scorer:
     @property
     def decoding(self) -> str:
         """How answers come about: "parallel", or "teacher-forced" where that equals free decoding, else "free"."""
-        if not self.format.decodes:
+        if not self.problem.decodes:
             return "parallel"
         return "teacher-forced" if self.prefix_stable else "free"
 
@@ -109,7 +107,7 @@ class Scorer:
         self.check(lengths.all)
         outcomes = Outcomes([], [], [])
         for length in reversed(lengths.all):
-            sample = self.task.sample(length, self.examples, TEST_SEED, "test")
+            sample = self.problem.task.sample(length, self.examples, TEST_SEED, "test")
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(TEST_SEED)  # some models hash at random
                 examples, positions, measured = self._score_sample(sample, length)
@@ -123,21 +121,21 @@ class Scorer:
     def check(self, lengths) -> None:
         """Refuses lengths that the task does not have or the model cannot take."""
         for length in lengths:
-            self.task.check_length(length)
+            self.problem.task.check_length(length)
         config = self.model.config
         bounded = hasattr(config, "bounds_positions") and config.bounds_positions(config.eval_position_ids_scheme)
-        tokens = self.format.token_length(self.task, max(lengths), bos=self.bos)
+        tokens = self.problem.token_length(max(lengths))
         if bounded and tokens > config.max_position_embeddings:
             raise HarnessError(
                 f"Length {max(lengths)} needs {tokens} position ids; the model's table or id range has "
                 f"{config.max_position_embeddings}."
             )
         if is_foreign(config):
-            sizes = self.format.token_lengths(self.task, max(lengths), bos=self.bos)
-            self.trial = try_out(self.model, sizes, self.format.decodes)
+            sizes = self.problem.token_lengths(max(lengths))
+            self.trial = try_out(self.model, sizes, self.problem.decodes)
 
     def _score_sample(self, sample: Sample, length: int):
-        encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.bos)
+        encoded = self.problem.encode(sample)
         encoded = replace(encoded, position_ids=self._position_ids(sample, length, encoded.input_ids.shape[1]))
         begun = time.perf_counter()
         forced = self._forced(encoded)
@@ -202,7 +200,7 @@ class Scorer:
     def _decoded(self, encoded: Encoded, length: int, right: np.ndarray) -> tuple[np.ndarray, float | None]:
         """Which scored tokens are right under greedy decoding `[B, S]`, and the BLEU of translations."""
         scored, ends = scored_columns(encoded)
-        translates = self.format.decodes and self.task.skill == "translation"
+        translates = self.problem.decodes and self.problem.task.skill == "translation"
         rows = np.arange(len(encoded)) if self.decoding == "free" or translates else np.arange(0)
         if self.decoding == "teacher-forced" and not translates:
             rows = leaves_early(right, scored, ends)
@@ -213,7 +211,7 @@ class Scorer:
         decoded[rows] = said[:, :width] == targets[rows]
         if not translates:
             return decoded, None
-        texts = (to_texts(ids, self.task, self.vocabulary) for ids in (said, np.where(scored, targets, 0)))
+        texts = (to_texts(ids, self.problem) for ids in (said, np.where(scored, targets, 0)))
         score = bleu(*texts)
         self.bleu_signature = str(score["bleu_signature"])
         return decoded, float(score["bleu"])
@@ -222,8 +220,8 @@ class Scorer:
     def _decode(self, encoded: Encoded, length: int, rows: np.ndarray) -> np.ndarray:
         """The tokens that are said under greedy decoding, where the scored ones stand and as far on `[rows, ≥ S]`."""
         columns, width = label_columns(encoded)
-        longest = max(width, self.task.output_length(length) + 1)
-        said = np.full((len(rows), longest), self.vocabulary.pad_id)
+        longest = max(width, self.problem.task.output_length(length) + 1)
+        said = np.full((len(rows), longest), Vocabulary.pad_id)
         # What is written begins where the prompt ends; a decoder's prompt is its first token, whatever the source is.
         ends = columns[rows, 0] + 1
         for prompt_length in np.unique(ends):
@@ -245,7 +243,7 @@ class Scorer:
             tokens = inputs["input_ids"][:, :prompt_length]
             prompts = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
         cached = self.trial.cached if self.trial else self.prefix_stable
-        generated = decode(self.model, width, **prompts, eos_token_id=self.vocabulary.eos_id, use_cache=cached)
+        generated = decode(self.model, width, **prompts, eos_token_id=Vocabulary.eos_id, use_cache=cached)
         return generated[:, prompt_length:].cpu().numpy()
 
     def inputs(self, encoded: Encoded, rows) -> dict[str, torch.Tensor]:
@@ -253,23 +251,23 @@ class Scorer:
         inputs = to_model_inputs(encoded[rows], shifted=False)
         del inputs["labels"]
         if "decoder_input_ids" in inputs:
-            inputs["decoder_attention_mask"] = (inputs["decoder_input_ids"] != self.vocabulary.pad_id).long()
+            inputs["decoder_attention_mask"] = (inputs["decoder_input_ids"] != Vocabulary.pad_id).long()
         return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 
     def _position_ids(self, sample: Sample, length: int, width: int) -> np.ndarray | None:
         """The ids of an encoded sample of so many tokens `[B, T]`; None where the model makes its own."""
         scheme = getattr(self.model.config, "eval_position_ids_scheme", "consecutive")
         if scheme == "supplied":
-            return self.format.coupled_ids(sample, self.task, width, bos=self.bos)
+            return self.problem.coupled_ids(sample, width)
         return self._drawn_ids(length, len(sample))[:, :width] if scheme in RANDOM_SCHEMES else None
 
     def _drawn_ids(self, length: int, count: int) -> np.ndarray:
         """Position ids of a fixed draw for each example, for the longest sequence of this length `[B, T]`."""
         config = self.model.config
-        tokens = self.format.token_length(self.task, length, bos=self.bos)
+        tokens = self.problem.token_length(length)
         drawn = []
         for index in range(count):
-            seed = int(derive_rng("position ids", self.task.key(), length, index).integers(2**63))
+            seed = int(derive_rng("position ids", self.problem.task.key(), length, index).integers(2**63))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 drawn.append(
@@ -286,12 +284,12 @@ class Scorer:
         exact = sum(example["exact"] for example in examples)
         tokens = sum(example["tokens"] for example in examples)
         low, high = wilson(exact, len(examples))
-        known = baselines(self.task, length, sample)
+        known = baselines(self.problem.task, length, sample)
         ponder = [example["ponder_steps"] for example in examples if example["ponder_steps"] is not None]
         return {
             "length": length,
             "split": split_of(length, lengths),
-            "enumerable": is_enumerable(self.task, length, self.examples),
+            "enumerable": is_enumerable(self.problem.task, length, self.examples),
             "examples": len(examples),
             "exact": exact / len(examples),
             "exact_low": low,

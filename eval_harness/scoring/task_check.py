@@ -22,6 +22,7 @@ from eval_harness.tasks.corpus import Corpus
 from eval_harness.tasks.plugins import describe
 from eval_harness.tasks.sample import within
 from eval_harness.tokenization.formats import get_format, list_formats
+from eval_harness.tokenization.problem import Problem
 from eval_harness.tokenization.vocabulary import NOT_SCORED, Vocabulary
 
 
@@ -240,11 +241,13 @@ def _reproduced(task: Task, elsewhere: dict[str, str]) -> Verdict:
 
 def _perfect(task: Task) -> Verdict:
     """Whether one who says what the labels say is right, in every format."""
-    problems, vocabulary = [], Vocabulary(task)
+    problems = []
     for format in map(get_format, task.formats):
-        tokens = np.arange(len(task.output_alphabet)) if format.head == "classification" else vocabulary.output_ids
+        problem = Problem(task, format)
+        classifies = problem.head == "classification"
+        tokens = np.arange(len(task.output_alphabet)) if classifies else problem.vocabulary.output_ids
         for length, sample in zip(tried_lengths(task), _samples(task), strict=True):
-            encoded = format.encode(sample, task, vocabulary)
+            encoded = problem.encode(sample)
             asked = (encoded.labels != NOT_SCORED) & ~encoded.is_end
             said = [row[chosen].tolist() for row, chosen in zip(encoded.labels, asked, strict=True)]
             wrong = sum(mine != right for mine, right in zip(said, _wanted(sample, tokens), strict=True))
@@ -252,7 +255,7 @@ def _perfect(task: Task) -> Verdict:
                 problems.append(
                     f"{format.name}: {wrong} of {len(sample)} answers of length {length} are not asked for"
                 )
-            room = format.token_lengths(task, length)
+            room = problem.token_lengths(length)
             if any(getattr(encoded, name).shape[1] > most for name, most in room.items()):
                 problems.append(f"{format.name}: length {length} has more tokens than it may have")
     return _verdict(problems, f"100 % in {', '.join(task.formats)}")

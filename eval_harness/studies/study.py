@@ -96,11 +96,11 @@ def plan(study: Study, folder: Path) -> list[Job]:
     """The runs that are not finished, as jobs."""
     jobs = []
     for run in study.runs:
-        task = run.make_task()
-        cell_id = study.evaluation.identity(run.identity(), task, run.format, run.bos)
+        problem = run.problem
+        cell_id = study.evaluation.identity(run.identity(), problem.task, run.format, run.bos)
         run_folder = StudyFolder(folder).run(run.folder_name())
         if run_folder.is_complete(cell_id):
             continue
-        lengths = study.evaluation.lengths or test_lengths(task, run.train_length, study.evaluation.factor).all
+        lengths = study.evaluation.lengths or test_lengths(problem.task, run.train_length, study.evaluation.factor).all
         jobs.append(Job(run, study.evaluation, run_folder.path, study.name, len(lengths)))
     return jobs

@@ -6,24 +6,21 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from eval_harness.tasks.task import Task
-from eval_harness.tokenization.formats import get_format
-from eval_harness.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
+from eval_harness.tokenization.problem import Problem
+from eval_harness.tokenization.vocabulary import SPECIAL_TOKENS
 
 
-def build_tokenizer(task: Task, format: str, bos: bool = True) -> PreTrainedTokenizerFast:
-    """The tokenizer of a task: one token per symbol between spaces, prompts as the format makes them.
+def build_tokenizer(problem: Problem) -> PreTrainedTokenizerFast:
+    """The tokenizer of a problem: one token per symbol between spaces, prompts as the format defines them.
 
-    It pads on the left, as generation wants. A symbol that the task does not have is an error: there is no token for
-    the unknown.
+    It pads on the left, as generation expects. A symbol that the task does not have is an error: there is no token for
+    unknown symbols.
     """
-    posed = get_format(format)
-    posed.check(task)
-    ids = {token: number for number, token in enumerate(Vocabulary(task).tokens)}
+    ids = {token: number for number, token in enumerate(problem.vocabulary.tokens)}
     tokenizer = Tokenizer(WordLevel(ids))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.post_processor = TemplateProcessing(
-        single=posed.prompt_template(bos), special_tokens=[(token, ids[token]) for token in SPECIAL_TOKENS]
+        single=problem.prompt_template, special_tokens=[(token, ids[token]) for token in SPECIAL_TOKENS]
     )
     roles = ("pad_token", "bos_token", "sep_token", "eos_token", "mask_token")
     return PreTrainedTokenizerFast(

@@ -16,8 +16,7 @@ from eval_harness.errors import HarnessError
 from eval_harness.specification import TrainingRun
 from eval_harness.tasks import Sample
 from eval_harness.tasks.task import BLOCK, derive_rng
-from eval_harness.tokenization.formats import get_format
-from eval_harness.tokenization.vocabulary import Encoded, Vocabulary
+from eval_harness.tokenization.vocabulary import Encoded
 
 
 class TrainingBatches(Dataset):
@@ -51,12 +50,10 @@ class TrainingBatches(Dataset):
             )
         self.run, self.micro_batches, self.shifted, self.split = run, micro_batches, shifted, split
         self.id_range = id_range
-        self.task = run.make_task()
-        self.format = get_format(run.format)
-        self.vocabulary = Vocabulary(self.task)
+        self.problem = run.problem
         self.lengths = training_lengths(run)
         self.starts = _earlier_examples(self.lengths, run.batch_size)
-        self.quotas = _quotas(run, self.task)
+        self.quotas = _quotas(run, self.problem.task)
 
     def __len__(self) -> int:
         return self.run.steps * self.micro_batches
@@ -66,9 +63,9 @@ class TrainingBatches(Dataset):
         size = self.run.batch_size // self.micro_batches
         length, start = int(self.lengths[step]), int(self.starts[step]) + part * size
         sample = self._rows(length, start, size)
-        encoded = self.format.encode(sample, self.task, self.vocabulary, bos=self.run.bos)
+        encoded = self.problem.encode(sample)
         if self.id_range is not None:
-            ids = self.format.coupled_ids(sample, self.task, encoded.input_ids.shape[1], bos=self.run.bos)
+            ids = self.problem.coupled_ids(sample, encoded.input_ids.shape[1])
             encoded = replace(encoded, position_ids=self._moved(ids, self.id_range, length, start))
         return to_model_inputs(encoded, self.shifted)
 
@@ -76,7 +73,7 @@ class TrainingBatches(Dataset):
         """How many sequences of each number of tokens, by the argument that carries them, the whole run has."""
         steps = Counter(self.lengths.tolist())
         return [
-            (self.format.token_lengths(self.task, length, bos=self.run.bos), count * self.run.batch_size)
+            (self.problem.token_lengths(length), count * self.run.batch_size)
             for length, count in sorted(steps.items())
         ]
 
@@ -93,9 +90,9 @@ class TrainingBatches(Dataset):
 
     def _rows(self, length: int, start: int, count: int) -> Sample:
         if self.quotas is None:
-            return self.task.sample(length, count, self.run.seed, self.split, start)
+            return self.problem.task.sample(length, count, self.run.seed, self.split, start)
         quota = self.quotas[length]
-        everything = self.task.sample(length, quota, self.run.seed, self.split)
+        everything = self.problem.task.sample(length, quota, self.run.seed, self.split)
         rows = [_row_in_epoch(self.run, length, quota, position) for position in range(start, start + count)]
         return everything[np.array(rows)]
 

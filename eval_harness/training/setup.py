@@ -20,8 +20,6 @@ from eval_harness.models import (
 )
 from eval_harness.models.compute import training_flops
 from eval_harness.specification import TrainingRun
-from eval_harness.tokenization.formats import get_format
-from eval_harness.tokenization.vocabulary import Vocabulary
 from eval_harness.training.arguments import RunTrainingArguments
 
 
@@ -29,15 +27,15 @@ def data_options(run: TrainingRun, config) -> dict[str, Any]:
     """What `TrainingBatches` has to know of the model."""
     supplied = getattr(config, "position_ids_scheme", None) == "supplied"
     return {
-        "shifted": get_format(run.format).head == "token" and is_causal(config) and not is_foreign(config),
+        "shifted": run.problem.head == "token" and is_causal(config) and not is_foreign(config),
         "id_range": config.max_position_embeddings if supplied else None,
     }
 
 
 def size_for(run: TrainingRun) -> SizedModel:
     """The run's model at its budget, with a vocabulary and tables as its task and format need them."""
-    task, head = run.make_task(), get_format(run.format).head
-    vocabulary = Vocabulary(task)
+    problem = run.problem
+    head, vocabulary = problem.head, problem.vocabulary
     longest = longest_tokens(run)
     needs: dict[str, Any] = {
         "vocab_size": vocabulary.size,
@@ -49,7 +47,7 @@ def size_for(run: TrainingRun) -> SizedModel:
     if head == "sequence_to_sequence":
         needs["decoder_start_token_id"] = vocabulary.bos_id
     if head == "classification":
-        needs["id2label"] = dict(enumerate(task.output_alphabet))
+        needs["id2label"] = dict(enumerate(problem.task.output_alphabet))
         needs["label2id"] = {symbol: number for number, symbol in needs["id2label"].items()}
     if "abacus" in (run.config.get("position_ids_scheme"), run.config.get("eval_position_ids_scheme")):
         digits = [place for place, token in enumerate(vocabulary.tokens) if token in tuple("0123456789")]
@@ -61,7 +59,7 @@ def size_for(run: TrainingRun) -> SizedModel:
         sized = describe_checkpoint(run.model, run.revision, head, needs, run.config)
     else:
         sized = size_model(run.model, run.budget, head, needs, **run.config)
-    if get_format(run.format).needs_causal and not is_causal(sized.config):
+    if problem.needs_causal and not is_causal(sized.config):
         raise HarnessError(f"The {run.format} format needs a causal model: a bidirectional one would see the answer.")
     _check_positions(run, sized.config)
     return sized
@@ -69,17 +67,16 @@ def size_for(run: TrainingRun) -> SizedModel:
 
 def first_model(run: TrainingRun, sized: SizedModel) -> tuple[Any, bool | None]:
     """The model that training begins with; of a checkpoint also whether its vocabulary is the task's."""
-    head = get_format(run.format).head
+    problem = run.problem
     if not run.revision:
-        return build_model(sized.config, head), None
-    return start_from(run.model, run.revision, sized.config, head, Vocabulary(run.make_task()).tokens)
+        return build_model(sized.config, problem.head), None
+    return start_from(run.model, run.revision, sized.config, problem.head, problem.vocabulary.tokens)
 
 
 def _check_foreign(run: TrainingRun, model, arguments: RunTrainingArguments) -> None:
-    format = get_format(run.format)
     if not is_foreign(model.config):
         return
-    sizes = format.token_lengths(run.make_task(), run.train_length, bos=run.bos)
+    sizes = run.problem.token_lengths(run.train_length)
     try_out(model.eval(), sizes, decodes=False)
     if arguments.neftune_noise_alpha and not calls_embedding(model, sizes):
         raise HarnessError(f"neftune_noise_alpha is refused: {run.model} does not call its input embedding.")
@@ -87,7 +84,7 @@ def _check_foreign(run: TrainingRun, model, arguments: RunTrainingArguments) -> 
         training_flops(model, [(sizes, 1)])
     except Exception as error:  # of every kind, from every type, and better now than after the training
         raise refusal(run.model, error) from error
-    if format.needs_causal and sees_ahead(model, sizes["input_ids"]):
+    if run.problem.needs_causal and sees_ahead(model, sizes["input_ids"]):
         raise HarnessError(
             f"The {run.format} format needs a causal model, and {run.model} reads tokens behind the one it answers at."
         )
@@ -99,7 +96,7 @@ def _check_positions(run: TrainingRun, config) -> None:
         _check_coupled(run)
     if not hasattr(config, "bounds_positions") or not config.bounds_positions(config.position_ids_scheme):
         return
-    tokens = get_format(run.format).token_length(run.make_task(), run.train_length, bos=run.bos)
+    tokens = run.problem.token_length(run.train_length)
     if tokens > config.max_position_embeddings:
         raise HarnessError(
             f"Training length {run.train_length} needs {tokens} position ids; max_position_embeddings is "
@@ -108,12 +105,12 @@ def _check_positions(run: TrainingRun, config) -> None:
 
 
 def _check_coupled(run: TrainingRun) -> None:
-    task, format = run.make_task(), get_format(run.format)
-    few = task.sample(run.train_length, 1, run.seed, "train")
-    if format.coupled_ids(few, task, format.token_length(task, run.train_length), run.bos) is None:
+    problem = run.problem
+    few = problem.task.sample(run.train_length, 1, run.seed, "train")
+    if problem.coupled_ids(few, problem.token_length(run.train_length)) is None:
         raise HarnessError(
-            f"The position ids scheme 'supplied' needs ids with every batch; task {task.name!r} gives none in the "
-            f"{format.name} format."
+            f"The position ids scheme 'supplied' needs ids with every batch; task {problem.task.name!r} has none in "
+            f"the {run.format} format."
         )
 
 
@@ -128,18 +125,18 @@ def longest_length(run: TrainingRun) -> int:
 
 def longest_tokens(run: TrainingRun) -> int:
     """Number of tokens of the longest sequence that position tables must hold."""
-    return get_format(run.format).token_length(run.make_task(), longest_length(run), bos=run.bos)
+    return run.problem.token_length(longest_length(run))
 
 
 def generation_config(run: TrainingRun) -> GenerationConfig:
     """Greedy decoding up to the answer's end, so that a pipeline answers a prompt of the task."""
-    task, head = run.make_task(), get_format(run.format).head
-    vocabulary = Vocabulary(task)
+    problem = run.problem
+    vocabulary = problem.vocabulary
     return GenerationConfig(
         do_sample=False,
-        max_new_tokens=task.output_length(longest_length(run)) + 1,
+        max_new_tokens=problem.task.output_length(longest_length(run)) + 1,
         pad_token_id=vocabulary.pad_id,
         bos_token_id=vocabulary.bos_id,
-        decoder_start_token_id=vocabulary.bos_id if head == "sequence_to_sequence" else None,
+        decoder_start_token_id=vocabulary.bos_id if problem.head == "sequence_to_sequence" else None,
         eos_token_id=vocabulary.eos_id,
     )

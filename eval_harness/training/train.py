@@ -84,7 +84,7 @@ def train(
         ),
         data_collator=_only_item if foreign or not smoothing else partial(_only_item, smoothing=smoothing),
         compute_loss_func=AlignedLoss(model, smoothing) if foreign else None,
-        processing_class=build_tokenizer(run.make_task(), run.format, run.bos),
+        processing_class=build_tokenizer(run.problem),
         callbacks=[stopwatch, *callbacks],
     )
     trainer.label_smoother = None  # it knows neither aligned labels nor ponder costs

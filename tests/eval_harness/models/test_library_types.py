@@ -14,6 +14,7 @@ from eval_harness.scoring.evaluate import evaluate_run
 from eval_harness.scoring.scorer import Scorer
 from eval_harness.specification import Evaluation
 from eval_harness.tasks import get_task
+from eval_harness.tokenization.problem import get_problem
 from eval_harness.training.batches import TrainingBatches
 from eval_harness.training.setup import size_for
 from tests.tiny_runs import tiny, train_quietly, weights
@@ -219,8 +220,8 @@ def test_a_model_that_reads_ahead_is_refused_where_it_would_read_the_answer(tmp_
 def test_teacher_forcing_and_decoding_say_the_same(tmp_path):
     model = build_model(size_for(foreign("gpt2")).config)
     task = get_task("duplicate")
-    forced = Scorer(model, task, "autoregressive", examples=100)
-    free = Scorer(model, task, "autoregressive", examples=100)
+    forced = Scorer(model, get_problem(task), examples=100)
+    free = Scorer(model, get_problem(task), examples=100)
     free.check([5])
     sample = task.sample(5, 100, 0, "test")
     forced.check([5])

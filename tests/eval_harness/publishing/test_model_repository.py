@@ -19,6 +19,7 @@ from eval_harness.results.folders import load_run
 from eval_harness.results.summary import summarise
 from eval_harness.tasks import get_task
 from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.problem import get_problem
 from eval_harness.tokenization.tokenizer import build_tokenizer
 from eval_harness.tokenization.vocabulary import Vocabulary
 from hf_models import LSTMConfig, LSTMForCausalLM
@@ -373,7 +374,7 @@ def save_random_model(run):
     """Puts a small real model with great random weights, so that it is sure of what it says, into a made-up run."""
     training = load_run(run).training
     task = get_task(training["task"])
-    tokenizer = build_tokenizer(task, training["format"])
+    tokenizer = build_tokenizer(get_problem(task, training["format"]))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = LSTMForCausalLM(LSTMConfig(vocab_size=len(tokenizer), hidden_size=16, pad_token_id=0, eos_token_id=3))

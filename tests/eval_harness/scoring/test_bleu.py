@@ -6,8 +6,7 @@ import pytest
 
 from eval_harness.errors import HarnessError
 from eval_harness.scoring.bleu import bleu, to_texts
-from eval_harness.tasks import get_task
-from eval_harness.tokenization.vocabulary import Vocabulary
+from eval_harness.tokenization.problem import get_problem
 
 
 REFERENCES = ["the cat sat on the mat today", "there is a dog in the old garden", "we go home now my friend"]
@@ -47,8 +46,8 @@ def test_each_text_needs_a_reference():
 
 
 def test_tokens_are_read_up_to_their_end():
-    task = get_task("scan")
-    vocabulary = Vocabulary(task)
+    problem = get_problem("scan")
+    vocabulary = problem.vocabulary
     rows = ["<bos> I_RUN I_JUMP <eos> I_RUN <pad>", "I_LOOK <mask> I_LOOK I_RUN <sep> <pad>", "<eos> " * 6]
     ids = np.array([[vocabulary.tokens.index(token) for token in row.split()] for row in rows])
-    assert to_texts(ids, task, vocabulary) == ["I_RUN I_JUMP", "I_LOOK I_LOOK I_RUN", ""]
+    assert to_texts(ids, problem) == ["I_RUN I_JUMP", "I_LOOK I_LOOK I_RUN", ""]

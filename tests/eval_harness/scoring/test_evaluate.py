@@ -13,7 +13,7 @@ from eval_harness.results.folders import load_run
 from eval_harness.results.schemas import EXAMPLES, LENGTHS, POSITIONS
 from eval_harness.results.summary import summarise
 from eval_harness.scoring import evaluate as evaluation
-from eval_harness.scoring.evaluate import choose_lengths, evaluate_run, load_model, score, setting_of
+from eval_harness.scoring.evaluate import choose_lengths, evaluate_run, load_model, problem_of, score, train_length_of
 from eval_harness.scoring.protocol import test_lengths as protocol_lengths
 from eval_harness.specification import Evaluation
 from eval_harness.tasks import get_task
@@ -123,15 +123,15 @@ def save(folder, task="parity", **changes):
     run = tiny(task=task, **changes)
     torch.manual_seed(0)
     build_model(size_for(run).config).save_pretrained(folder)
-    build_tokenizer(run.make_task(), run.format).save_pretrained(folder)
+    build_tokenizer(run.problem).save_pretrained(folder)
     return folder
 
 
 def test_any_other_model_is_evaluated_on_a_named_task(tmp_path):
     folder = save(tmp_path / "model", "majority:letters=5")
-    setting = setting_of(folder, "majority:letters=5", "parallel")
-    assert (setting.format, setting.bos, setting.train_length) == ("parallel", True, None)
-    scored = score(*load_model(folder), setting, SHORT)
+    problem = problem_of(folder, "majority:letters=5", "parallel")
+    assert (problem.format.name, problem.bos, train_length_of(folder)) == ("parallel", True, None)
+    scored = score(*load_model(folder), problem, SHORT)
     assert [row["split"] for row in scored.outcomes.lengths] == ["reach"] * 3
     assert scored.decoding == "parallel"
     assert len(scored.outcomes.examples) == 300
@@ -141,19 +141,19 @@ def test_the_format_of_a_run_is_kept_for_a_task_that_has_it(tmp_path):
     (tmp_path / "run.json").write_text(
         json.dumps({"schema": 1, "training": {"task": "parity", "format": "parallel", "bos": False}})
     )
-    assert setting_of(tmp_path).format == "parallel"
-    assert setting_of(tmp_path, task="duplicate").format == "parallel"
-    assert setting_of(tmp_path, task="flip_flop").format == "in_place"
-    assert setting_of(tmp_path, format="autoregressive").format == "autoregressive"
-    assert setting_of(tmp_path).bos is False
+    assert problem_of(tmp_path).format.name == "parallel"
+    assert problem_of(tmp_path, task="duplicate").format.name == "parallel"
+    assert problem_of(tmp_path, task="flip_flop").format.name == "in_place"
+    assert problem_of(tmp_path, format="autoregressive").format.name == "autoregressive"
+    assert problem_of(tmp_path).bos is False
 
 
 def test_named_lengths_are_sorted_into_those_up_to_the_training_length_and_beyond():
-    setting = evaluation.Setting(get_task("parity"), "parallel", True, 20)
-    lengths = choose_lengths(setting, Evaluation(lengths=(40, 7, 20, 21, 7)))
+    parity = get_task("parity")
+    lengths = choose_lengths(parity, Evaluation(lengths=(40, 7, 20, 21, 7)), 20)
     assert (lengths.within, lengths.beyond, lengths.reach_only) == ((7, 20), (), (21, 40))
     assert (lengths.train_length, lengths.factor) == (20, 2.0)
-    assert choose_lengths(setting, Evaluation(factor=3.0)) == protocol_lengths(setting.task, 20, 3.0)
+    assert choose_lengths(parity, Evaluation(factor=3.0), 20) == protocol_lengths(parity, 20, 3.0)
 
 
 REFUSALS = {
@@ -163,13 +163,13 @@ REFUSALS = {
     ),
     "more tokens than the task has": (
         lambda folder: score(
-            *load_model(save(folder / "m", "binary_addition")), setting_of(folder, "duplicate"), SHORT
+            *load_model(save(folder / "m", "binary_addition")), problem_of(folder, "duplicate"), SHORT
         ),
         "another vocabulary than task 'duplicate': 8 tokens, not 7",
     ),
-    "not a run, and no task": (lambda folder: setting_of(save(folder / "m")), "no finished run; name the task"),
+    "not a run, and no task": (lambda folder: problem_of(save(folder / "m")), "no finished run; name the task"),
     "training length not known": (
-        lambda folder: choose_lengths(setting_of(save(folder / "m"), "parity"), Evaluation()),
+        lambda folder: choose_lengths(get_task("parity"), Evaluation()),
         "training length of this model is not known; name the lengths",
     ),
     "no model in the folder": (

@@ -19,6 +19,7 @@ from eval_harness.scoring.protocol import TestLengths
 from eval_harness.scoring.scorer import TEST_SEED, Scorer
 from eval_harness.tasks import get_task, list_tasks
 from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.problem import get_problem
 from eval_harness.tokenization.vocabulary import Vocabulary
 from eval_harness.training.setup import size_for
 from hf_models import LSTMConfig, LSTMForCausalLM
@@ -47,9 +48,8 @@ def lengths_of(*lengths: int, train_length: int = 6) -> TestLengths:
     return TestLengths(within, beyond, (), train_length, 2.0)
 
 
-def score(model, task="duplicate", format=None, lengths=(3, 7), examples=100, **options):
-    task = get_task(task)
-    return Scorer(model, task, format or task.formats[0], examples=examples, **options).score(lengths_of(*lengths))
+def score(model, task="duplicate", format="", lengths=(3, 7), examples=100, bos=True):
+    return Scorer(model, get_problem(task, format, bos), examples).score(lengths_of(*lengths))
 
 
 def counted(rows):
@@ -112,13 +112,13 @@ KINDS = ("lstm", "rnn", "stack_rnn", "tape_rnn", "transformer-rope", "transforme
 def test_teacher_forcing_finds_what_decoding_finds(name):
     architecture, config = MODELS[name]
     model = build(architecture, config=config)
-    scorer = Scorer(model, get_task("duplicate"), "autoregressive", examples=12)
+    scorer = Scorer(model, get_problem("duplicate"), examples=12)
     assert scorer.decoding == "teacher-forced"
     outcomes = scorer.score(lengths_of(2, 5))
     assert len(outcomes.examples) == 24
     rows = 12 if name in KINDS else 2
     outcomes.examples = [example for example in outcomes.examples if example["index"] < rows]
-    assert_decoded(outcomes, [row for n in (2, 5) for row in decode_row_by_row(model, scorer.task, n, rows)])
+    assert_decoded(outcomes, [row for n in (2, 5) for row in decode_row_by_row(model, scorer.problem.task, n, rows)])
 
 
 SOURCE = "sequence_to_sequence"
@@ -129,10 +129,10 @@ SOURCE = "sequence_to_sequence"
 def test_teacher_forcing_of_a_decoder_finds_what_decoding_finds(name):
     architecture, config = MODELS[name]
     model = build(architecture, config=config, format=SOURCE, budget=40_000)
-    scorer = Scorer(model, get_task("duplicate"), SOURCE, examples=12)
+    scorer = Scorer(model, get_problem("duplicate", SOURCE), examples=12)
     assert scorer.decoding == "teacher-forced"
     outcomes = scorer.score(lengths_of(2, 5))
-    assert_decoded(outcomes, [row for n in (2, 5) for row in decode_row_by_row(model, scorer.task, n, 12)])
+    assert_decoded(outcomes, [row for n in (2, 5) for row in decode_row_by_row(model, scorer.problem.task, n, 12)])
     assert_same_outcomes(score(model, format=SOURCE, lengths=(2, 5), examples=12), outcomes)
 
 
@@ -175,7 +175,7 @@ def test_ponder_steps_of_an_encoder_decoder_are_the_mean_over_both_sides():
 def test_a_format_needs_its_head(ours, asked):
     model = build("lstm", task="parity", format=ours, budget=40_000)
     with pytest.raises(HarnessError, match=f"The {asked} format needs a model with a .* head; LSTM.* has a .* head"):
-        Scorer(model, get_task("parity"), asked)
+        Scorer(model, get_problem("parity", asked))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_model_that_looks_ahead_is_decoded_freely():
     stable = build("lstm", task="parity")
     model = LooksAhead(stable.config)
     model.load_state_dict(stable.state_dict())
-    free, forced = (Scorer(each.eval(), get_task("duplicate"), "autoregressive") for each in (model, stable))
+    free, forced = (Scorer(each.eval(), get_problem("duplicate")) for each in (model, stable))
     assert (free.decoding, forced.decoding) == ("free", "teacher-forced")
     assert_same_outcomes(*(score(each, "duplicate", examples=32) for each in (model, stable)))
 
@@ -240,7 +240,7 @@ def test_a_perfect_answerer_is_perfect_in_every_format_of_a_task(name, monkeypat
     sample = task.sample(length, 100, TEST_SEED, "test")
     monkeypatch.setattr(scoring, "forward_flops", lambda *args, **inputs: 0)
     for format, bos in product(task.formats, (True, False)):
-        encoded = get_format(format).encode(sample, task, vocabulary, bos=bos)
+        encoded = get_problem(task, format, bos).encode(sample)
         model = Answerer(LSTMConfig(vocab_size=vocabulary.size, hidden_size=2)).remember(encoded)
         head = get_format(format).head
         monkeypatch.setattr(scoring, "head_of", lambda model, head=head: head)
@@ -283,7 +283,7 @@ def test_answers_read_at_once_are_read_where_they_are_due(format, both_ways):
         assert example["exact"] == hits.all()
         assert (example["tokens"], example["right_tokens"]) == (len(answers), answers.sum())
         assert example["first_wrong"] == (-1 if hits.all() else hits.argmin())
-    assert Scorer(model, task, format).decoding == "parallel"
+    assert Scorer(model, get_problem(task, format)).decoding == "parallel"
 
 
 @pytest.mark.parametrize("name", ["lstm", "transformer-fire", "act"])
@@ -344,7 +344,7 @@ def test_translations_are_decoded_whole_and_have_a_bleu(tmp_path):
     sizes = {"train_length": 30, "budget": 40_000, "steps": 60, "learning_rate": 1e-2}
     run = tiny("lstm", task=task.key(), format=SOURCE, **sizes)
     model, _ = load_model(train_quietly(run, tmp_path / "run"))
-    scorer = Scorer(model, task, SOURCE, examples=10)
+    scorer = Scorer(model, get_problem(task, SOURCE), examples=10)
     [row] = scorer.score(lengths_of(30, train_length=30)).lengths
     sample, vocabulary = task.sample(30, 10, TEST_SEED, "test"), Vocabulary(task)
     said, right = [], []
@@ -354,7 +354,7 @@ def test_translations_are_decoded_whole_and_have_a_bleu(tmp_path):
         source = [vocabulary.bos_id, *vocabulary.input_ids[x[:x_length]], vocabulary.eos_id]
         options = {"max_new_tokens": task.output_length(30) + 1, "eos_token_id": vocabulary.eos_id}
         written = model.generate(torch.tensor([source]), do_sample=False, pad_token_id=0, **options)[:, 1:]
-        said += to_texts(written.numpy(), task, vocabulary)
+        said += to_texts(written.numpy(), scorer.problem)
         right.append(task.detokenize([task.output_alphabet[symbol] for symbol in y[:y_length]]))
     by_hand = bleu(said, right)
     assert row["bleu"] == pytest.approx(by_hand["bleu"])
@@ -377,7 +377,7 @@ def test_random_distances_are_drawn_for_each_example_too():
 def test_a_model_with_hashing_attention_is_decoded_freely():
     lsh = {"attention_types": {"name": "lsh", "chunk_length": 4}}
     model = build("transformer-alibi", config=lsh)
-    scorer = Scorer(model, get_task("duplicate"), "autoregressive", examples=12)
+    scorer = Scorer(model, get_problem("duplicate"), examples=12)
     assert scorer.decoding == "free"
     assert len(scorer.score(lengths_of(2, 5)).examples) == 24
 
@@ -504,6 +504,5 @@ def test_all_models_meet_the_same_examples():
 
 def test_progress_is_told_of_every_length_from_the_longest():
     told = []
-    task = get_task("duplicate")
-    Scorer(build(), task, "parallel", examples=100).score(lengths_of(3, 5, 9), told.append)
+    Scorer(build(), get_problem("duplicate", "parallel"), examples=100).score(lengths_of(3, 5, 9), told.append)
     assert told == [9, 5, 3]

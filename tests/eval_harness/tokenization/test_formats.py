@@ -6,6 +6,7 @@ import pytest
 from eval_harness.errors import HarnessError
 from eval_harness.tasks import Corpus, Sample, get_task, list_tasks
 from eval_harness.tokenization.formats import get_format, list_formats
+from eval_harness.tokenization.problem import get_problem
 from eval_harness.tokenization.tokenizer import build_tokenizer
 from eval_harness.tokenization.vocabulary import NOT_SCORED, SPECIAL_TOKENS, Vocabulary
 
@@ -215,7 +216,7 @@ def test_symbols_that_would_be_read_as_something_else_are_refused(symbol, monkey
 @each_pair
 def test_the_tokenizer_makes_the_prompt_that_the_format_scores(name, format, bos):
     task = get_task(name)
-    tokenizer, vocabulary = build_tokenizer(task, format, bos=bos), Vocabulary(task)
+    tokenizer, vocabulary = build_tokenizer(get_problem(task, format, bos)), Vocabulary(task)
     sample = task.sample(8, 16, seed=0)
     encoded = get_format(format).encode(sample, task, vocabulary, bos=bos)
     rows = zip(sample.inputs, sample.input_lengths, strict=True)
@@ -234,7 +235,7 @@ def test_the_tokenizer_survives_a_save(name, format, tmp_path):
     from transformers import AutoTokenizer
 
     task = get_task(name)
-    tokenizer = build_tokenizer(task, format)
+    tokenizer = build_tokenizer(get_problem(task, format))
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     vocabulary = Vocabulary(task)
@@ -253,7 +254,7 @@ def test_the_tokenizer_survives_a_save(name, format, tmp_path):
 
 
 def test_the_tokenizer_pads_on_the_left_and_knows_no_unknown():
-    tokenizer = build_tokenizer(get_task("parity"), "autoregressive")
+    tokenizer = build_tokenizer(get_problem("parity"))
     batch = tokenizer(["1 0 1", "1"], padding=True)
     assert batch["input_ids"] == [[1, 6, 5, 6, 2], [0, 0, 1, 6, 2]]
     assert batch["attention_mask"] == [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
@@ -273,7 +274,7 @@ def test_unknown_formats_and_formats_that_a_task_lacks_are_refused():
     with pytest.raises(HarnessError, match=message):
         get_format("in_place").encode(parity.sample(4, 2, seed=0), parity, Vocabulary(parity))
     with pytest.raises(HarnessError, match=message):
-        build_tokenizer(parity, "in_place")
+        get_problem(parity, "in_place")
     for name in ("autoregressive", "parallel"):
         with pytest.raises(HarnessError, match=f"no {name} format; it has: in_place"):
             get_format(name).token_length(flip_flop, 4)

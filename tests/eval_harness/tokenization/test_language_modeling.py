@@ -13,6 +13,7 @@ from eval_harness.scoring.scorer import TEST_SEED, Scorer
 from eval_harness.specification import TrainingRun
 from eval_harness.tasks import get_task
 from eval_harness.tokenization.formats import get_format
+from eval_harness.tokenization.problem import get_problem
 from eval_harness.tokenization.vocabulary import Vocabulary
 from eval_harness.training.batches import TrainingBatches
 from eval_harness.training.setup import size_for
@@ -65,7 +66,7 @@ def test_the_format_is_for_causal_models_alone(path):
 
 def score(model, task, lengths, examples, bos=True):
     lengths = TestLengths(tuple(lengths), (), (), max(lengths), 1.0)
-    return Scorer(model, task, "language_modeling", bos, examples).score(lengths)
+    return Scorer(model, get_problem(task, "language_modeling", bos), examples).score(lengths)
 
 
 @torch.no_grad()

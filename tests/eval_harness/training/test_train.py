@@ -342,7 +342,7 @@ def test_evaluation_while_training_changes_nothing(trained_once, tmp_path):
 def test_a_model_learns_what_it_is_trained_on(model, changes, tmp_path):
     run = tiny(model, task="flip_flop:ignore=0.5", train_length=10, steps=400, batch_size=32, **changes)
     folder = train_quietly(run, tmp_path / "run")
-    scorer = Scorer(AutoModelForCausalLM.from_pretrained(folder), run.make_task(), run.format, examples=100)
+    scorer = Scorer(AutoModelForCausalLM.from_pretrained(folder), run.problem, examples=100)
     rows = scorer.score(protocol_lengths(run.make_task(), 10, 2.0)).lengths
     assert min(row["exact"] for row in rows if row["length"] <= 10) > 0.95
     assert read_json(folder / "run.json")["final_loss"] < 0.1
@@ -355,5 +355,5 @@ def test_abacus_counts_the_digits_of_the_tasks_vocabulary(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(train_quietly(run, tmp_path / "run"))
     assert [vocabulary.tokens[token] for token in model.config.abacus_tokens] == ["0", "1"]
     assert model.config.max_position_embeddings == longest_tokens(run) + model.config.abacus_offset
-    outcomes = Scorer(model, run.make_task(), "autoregressive", examples=4).score(TestLengths((3,), (9,), (), 6, 2.0))
+    outcomes = Scorer(model, run.problem, examples=4).score(TestLengths((3,), (9,), (), 6, 2.0))
     assert len(outcomes.examples) == 8
