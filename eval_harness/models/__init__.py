@@ -8,40 +8,35 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from eval_harness.models.adapter import ModelAdapter, adapter_of, build_model, declared, head_of
     from eval_harness.models.architectures import ARCHITECTURES
-    from eval_harness.models.building import build_model, head_of, is_causal
     from eval_harness.models.checkpoints import is_checkpoint, revision_of
-    from eval_harness.models.library_types import auto_class, is_foreign, refusal
     from eval_harness.models.listing import describe_model
-    from eval_harness.models.probing import Trial, calls_embedding, decode, sees_ahead, try_out
+    from eval_harness.models.probing import Probe, decode
     from eval_harness.models.sizes import SizedModel, size_model
     from eval_harness.models.warm_start import describe_checkpoint, start_from
 
 _MODULES = {
     "ARCHITECTURES": "architectures",
+    "ModelAdapter": "adapter",
+    "Probe": "probing",
     "SizedModel": "sizes",
-    "Trial": "probing",
-    "auto_class": "library_types",
-    "build_model": "building",
-    "calls_embedding": "probing",
+    "adapter_of": "adapter",
+    "build_model": "adapter",
+    "declared": "adapter",
     "decode": "probing",
     "describe_checkpoint": "warm_start",
     "describe_model": "listing",
-    "head_of": "building",
-    "is_causal": "building",
+    "head_of": "adapter",
     "is_checkpoint": "checkpoints",
-    "is_foreign": "library_types",
-    "refusal": "library_types",
     "revision_of": "checkpoints",
-    "sees_ahead": "probing",
     "size_model": "sizes",
     "start_from": "warm_start",
-    "try_out": "probing",
 }
 
-__all__ = ["ARCHITECTURES", "SizedModel", "Trial", "auto_class", "build_model", "calls_embedding"]
-__all__ += ["decode", "describe_checkpoint", "describe_model", "head_of", "is_causal", "is_checkpoint", "is_foreign"]
-__all__ += ["refusal", "revision_of", "sees_ahead", "size_model", "start_from", "try_out"]
+__all__ = ["ARCHITECTURES", "ModelAdapter", "Probe", "SizedModel", "adapter_of", "build_model", "declared", "decode"]
+__all__ += ["describe_checkpoint", "describe_model", "head_of", "is_checkpoint", "revision_of", "size_model"]
+__all__ += ["start_from"]
 
 
 def __getattr__(name: str):

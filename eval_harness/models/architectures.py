@@ -1,4 +1,4 @@
-"""What the name of a model stands for. Model types of transformers itself are in `foreign`."""
+"""What the name of a model stands for. Model types of transformers itself are in `library_types`."""
 
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 import hf_models
 from eval_harness.errors import HarnessError, unknown
-from eval_harness.models.library_types import ForeignArchitecture, get_foreign, list_foreign
+from eval_harness.models.library_types import LibraryArchitecture, get_library_type, list_library_types
 from hf_models.position_encodings import POSITION_ENCODINGS, parse_position_encoding
 
 
@@ -59,7 +59,7 @@ ENCODER_DECODERS = {
 }
 
 
-def get_architecture(name: str, head: str = "token") -> Architecture | ForeignArchitecture:
+def get_architecture(name: str, head: str = "token") -> Architecture | LibraryArchitecture:
     """The architecture of that name; with the head "sequence_to_sequence" its encoder-decoder.
 
     Names that are none of ours are model types of transformers ("gpt2", "t5").
@@ -72,7 +72,7 @@ def get_architecture(name: str, head: str = "token") -> Architecture | ForeignAr
     """
     architecture = _architecture(name)
     if architecture is None:
-        return get_foreign(name, head)
+        return get_library_type(name, head)
     if head != "sequence_to_sequence":
         return architecture
     if architecture.config_class not in ENCODER_DECODERS:
@@ -91,9 +91,9 @@ def _architecture(name: str) -> Architecture | None:
         except ValueError as error:
             raise HarnessError(f"{name}: {error}") from error
         return Architecture(name, FAMILIES[family], {"position_encoding": encoding})
-    if name in list_foreign():
+    if name in list_library_types():
         return None
-    near = get_close_matches(name, [*ARCHITECTURES, *list_foreign()], n=1)
+    near = get_close_matches(name, [*ARCHITECTURES, *list_library_types()], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise HarnessError(
         f"Unknown model {name!r}.{hint} Allowed: {', '.join(ARCHITECTURES)}, a model type of transformers such as "

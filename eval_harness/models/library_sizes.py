@@ -26,10 +26,10 @@ from eval_harness.models.library_fields import (
     sized_fields,
 )
 from eval_harness.models.library_types import (
-    ForeignArchitecture,
+    LibraryArchitecture,
     auto_class,
     default_layers,
-    make_foreign_config,
+    make_library_config,
     own_names,
     refusal,
 )
@@ -64,8 +64,8 @@ class Counted:
         return abs(self.parameters["counted"] - budget) / budget
 
 
-def size_foreign(
-    architecture: ForeignArchitecture, budget: int, needs: dict[str, Any], given: dict[str, Any]
+def size_library_type(
+    architecture: LibraryArchitecture, budget: int, needs: dict[str, Any], given: dict[str, Any]
 ) -> tuple[Counted, dict[str, int]]:
     """Finds the sizes of a type at a budget.
 
@@ -169,7 +169,7 @@ class _Search:
         """A size, counted once; None where the type refuses it."""
         if size not in self.seen:
             try:
-                config = make_foreign_config(self.architecture, size, self.needs, self.given)
+                config = make_library_config(self.architecture, size, self.needs, self.given)
                 with torch.device("meta"):
                     parameters = count_parameters(auto_class(config, self.architecture.head).from_config(config))
             except Exception as error:  # of every kind, from every type

@@ -1,7 +1,7 @@
 """The model types of transformers itself: which of them answer what, and how one is configured and built.
 
 A type is named as in its configuration files (`gpt2`, `llama`, `t5`). What sizes its fields get at a budget is in
-`foreign_sizes`, how they are called in `foreign_fields`.
+`library_sizes`, how they are called in `library_fields`.
 """
 
 import math
@@ -31,12 +31,10 @@ from transformers.models.auto.modeling_auto import (  # names alone: the mapping
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-import hf_models
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.models.library_fields import OF_PARTS, Sizes, names, sized_fields, without_dropout
 
 
-OWN = frozenset(config_class.model_type for config_class in hf_models.MODEL_CLASSES)
 LAYERS = 2  # as many as ours have
 RECURRENT_LAYERS = frozenset({"linear_attention", "mamba", "recurrent", "conv", "moe", "mlp"})
 # Types with a causal head by name that read tokens on both sides all the same.
@@ -44,7 +42,7 @@ BIDIRECTIONAL = frozenset({"xlnet"})
 
 
 @dataclass(frozen=True)
-class ForeignArchitecture:
+class LibraryArchitecture:
     """A model type of transformers.
 
     Attributes:
@@ -58,7 +56,7 @@ class ForeignArchitecture:
     head: str = "token"
 
 
-def list_foreign() -> list[str]:
+def list_library_types() -> list[str]:
     """The types that some format can train, by name; that each meets a budget is not said."""
     mappings = (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -70,12 +68,7 @@ def list_foreign() -> list[str]:
     return sorted({name for mapping in mappings for name in mapping if name in CONFIG_MAPPING})
 
 
-def is_foreign(config: PreTrainedConfig) -> bool:
-    """Whether a configuration is none of ours."""
-    return config.model_type not in OWN
-
-
-def get_foreign(name: str, head: str = "token") -> ForeignArchitecture:
+def get_library_type(name: str, head: str = "token") -> LibraryArchitecture:
     """The architecture of a type, with the head that a format asks for.
 
     Raises:
@@ -92,10 +85,10 @@ def get_foreign(name: str, head: str = "token") -> ForeignArchitecture:
     if head not in _auto_classes(config_class):
         asked = {"token": "language model", "classification": "classifier"}.get(head, "encoder-decoder")
         raise HarnessError(f"transformers has no {asked} of type {name!r}.")
-    return ForeignArchitecture(name, config_class, head)
+    return LibraryArchitecture(name, config_class, head)
 
 
-def own_names(architecture: ForeignArchitecture, given: dict[str, Any]) -> dict[str, Any]:
+def own_names(architecture: LibraryArchitecture, given: dict[str, Any]) -> dict[str, Any]:
     """Fields under the names that a type has for them, where it has others than most.
 
     Raises:
@@ -110,8 +103,8 @@ def own_names(architecture: ForeignArchitecture, given: dict[str, Any]) -> dict[
     return renamed
 
 
-def make_foreign_config(
-    architecture: ForeignArchitecture, size: Sizes, needs: dict[str, Any], given: dict[str, Any]
+def make_library_config(
+    architecture: LibraryArchitecture, size: Sizes, needs: dict[str, Any], given: dict[str, Any]
 ) -> PreTrainedConfig:
     """A configuration of a size; what is given goes before everything else.
 

@@ -3,7 +3,7 @@
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from eval_harness.models.building import build_model, is_causal
+from eval_harness.models.adapter import adapter_of, build_model
 from eval_harness.models.checkpoints import is_checkpoint, on_the_hub, revision_of
 from eval_harness.models.sizes import size_model
 from eval_harness.models.warm_start import describe_checkpoint
@@ -43,7 +43,7 @@ def describe_model(name: str, budget: int) -> dict:
         sized = size_model(name, budget, head, NEEDS)
     with torch.device("meta"):
         built = type(build_model(sized.config, head)).__name__
-    direction = "causal" if is_causal(sized.config) else "bidirectional"
+    direction = "causal" if adapter_of(sized.config).is_causal else "bidirectional"
     return {
         "model": name,
         "class": built,

@@ -22,7 +22,7 @@ PROMPT = 12
 
 
 @dataclass(frozen=True)
-class Trial:
+class Probe:
     """What was found.
 
     Attributes:
@@ -34,7 +34,7 @@ class Trial:
     cached: bool
 
 
-def try_out(model: Any, sizes: dict[str, int], decodes: bool) -> Trial:
+def probe_model(model: Any, sizes: dict[str, int], decodes: bool) -> Probe:
     """Tries a model on one random sequence, on the CPU wherever the model stands.
 
     There a position beyond a table is an error that can be told; an accelerator could not be used after it.
@@ -51,14 +51,14 @@ def try_out(model: Any, sizes: dict[str, int], decodes: bool) -> Trial:
         inputs = {name: random_sequence(model, size) for name, size in sizes.items()}
         logits = _first_logits(model, inputs)
         if not decodes:
-            return Trial(prefix_stable=False, cached=False)
+            return Probe(prefix_stable=False, cached=False)
         last = list(sizes)[-1]
         whole = inputs[last]
         stable = True
         for size in {min(PROMPT, sizes[last]), (sizes[last] + 1) // 2, max(1, sizes[last] - 1)}:
             shorter = model(**inputs | {last: whole[:, :size]}, **uncached(model)).logits
             stable &= _alike(shorter, logits[:, :size])
-        return Trial(prefix_stable=stable, cached=_cache_agrees(model, inputs | {last: whole[:, :PROMPT]}))
+        return Probe(prefix_stable=stable, cached=_cache_agrees(model, inputs | {last: whole[:, :PROMPT]}))
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _first_logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         raise HarnessError(f"{type(model).__name__} cannot process {tokens} tokens: {cause}") from error
 
 
-def sees_ahead(model: PreTrainedModel, tokens: int) -> bool:
+def attends_ahead(model: PreTrainedModel, tokens: int) -> bool:
     """Whether what a model says at a token depends on those behind it, so that it would read the answer.
 
     Sorting tokens into buckets, as a Reformer does, moves them about but tells none of them of a later one; so it is
@@ -107,12 +107,12 @@ def calls_embedding(model: Any, sizes: dict[str, int]) -> bool:
 
     Args:
         model: the model, in evaluation.
-        sizes: as in `try_out`.
+        sizes: as in `probe_model`.
     """
     called = []
     hook = model.get_input_embeddings().register_forward_hook(lambda *_: called.append(True))
     try:
-        try_out(model, sizes, decodes=False)
+        probe_model(model, sizes, decodes=False)
     finally:
         hook.remove()
     return bool(called)

@@ -2,7 +2,7 @@
 
 The budget counts what computes: parameters without token embeddings, output head and position tables. The solver sets
 the hidden size as a number of heads of fixed width, then the feed-forward size, and says what it chose. Model types
-of transformers itself are in `foreign_sizes`.
+of transformers itself are in `library_sizes`.
 """
 
 import math
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from eval_harness.errors import HarnessError
+from eval_harness.models.adapter import build_model
 from eval_harness.models.architectures import get_architecture, make_config
-from eval_harness.models.building import build_model
 from eval_harness.models.compute import count_parameters
-from eval_harness.models.library_sizes import FEED_FORWARD_RATIO, HEAD_DIM, TOLERANCE, size_foreign
-from eval_harness.models.library_types import ForeignArchitecture
+from eval_harness.models.library_sizes import FEED_FORWARD_RATIO, HEAD_DIM, TOLERANCE, size_library_type
+from eval_harness.models.library_types import LibraryArchitecture
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def size_model(
         HarnessError: the name is unknown, a field is refused, or no size comes near enough.
     """
     architecture = get_architecture(name, head)
-    size = _size_foreign if isinstance(architecture, ForeignArchitecture) else _size_own
+    size = _size_library_type if isinstance(architecture, LibraryArchitecture) else _size_own
     sized = size(replace(architecture, head=head), budget, needs or {}, config)
     if abs(sized.parameters["counted"] - budget) > TOLERANCE * budget:
         raise HarnessError(
@@ -73,8 +73,8 @@ def _size_own(architecture, budget, needs, config) -> SizedModel:
     return SizedModel(architecture.name, sized, count_parameters(_on_meta(sized, architecture.head)), chosen)
 
 
-def _size_foreign(architecture, budget, needs, config) -> SizedModel:
-    counted, chosen = size_foreign(architecture, budget, needs, config)
+def _size_library_type(architecture, budget, needs, config) -> SizedModel:
+    counted, chosen = size_library_type(architecture, budget, needs, config)
     return SizedModel(architecture.name, counted.config, counted.parameters, chosen)
 
 

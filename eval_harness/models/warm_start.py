@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from eval_harness.errors import HarnessError, unknown
-from eval_harness.models.building import auto_class_of, build_model
+from eval_harness.models.adapter import adapter_of, build_model
 from eval_harness.models.checkpoints import on_the_hub, revision_of
 from eval_harness.models.compute import count_parameters, parameters_by_kind
 from eval_harness.models.library_fields import names, without_dropout
@@ -73,7 +73,7 @@ def start_from(source: str, revision: str, config: PreTrainedConfig, head: str, 
         HarnessError: the weights cannot be read, or are of another shape.
     """
     try:
-        loading = auto_class_of(config, head).from_pretrained(source, revision=on_the_hub(revision))
+        loading = adapter_of(config).auto_class(head).from_pretrained(source, revision=on_the_hub(revision))
     except (OSError, ValueError, SafetensorError) as error:
         raise refusal(source, error) from error
     stored, model = loading.state_dict(), build_model(config, head)

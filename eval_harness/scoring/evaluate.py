@@ -10,18 +10,15 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
 )
 
 import hf_models  # noqa: F401  (registers the classes that the Auto classes are asked for)
 from eval_harness.errors import HarnessError
-from eval_harness.models import auto_class, is_foreign
+from eval_harness.models import adapter_of
 from eval_harness.results.folders import CellFolder, RunFolder
 from eval_harness.scoring.protocol import TestLengths, test_lengths
 from eval_harness.scoring.scorer import Outcomes, Scorer
@@ -72,12 +69,10 @@ def load_model(source: str | Path, trust_remote_code: bool = False) -> tuple[Pre
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
         saved = (config.architectures or [""])[0]
         head = "sequence_to_sequence" if config.is_encoder_decoder else "token"
-        usual = auto_class(config, head) if is_foreign(config) else AutoModelForCausalLM
-        chosen = next((each for end, each in AUTO_CLASSES.items() if saved.endswith(end)), usual)
+        adapter = adapter_of(config)
+        chosen = next((each for end, each in AUTO_CLASSES.items() if saved.endswith(end)), adapter.auto_class(head))
         model = chosen.from_pretrained(source, trust_remote_code=trust_remote_code)
-        # Some types have a tokenizer of their own, which would add its tokens to the task's.
-        tokenizer_class = PreTrainedTokenizerFast if is_foreign(config) else AutoTokenizer
-        tokenizer = tokenizer_class.from_pretrained(source, trust_remote_code=trust_remote_code)
+        tokenizer = adapter.tokenizer_class.from_pretrained(source, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise HarnessError(
             f"Cannot load a model from {str(source)!r}: {str(error).strip().splitlines()[0]}"

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from eval_harness.errors import HarnessError
-from eval_harness.models import Trial, decode, head_of, is_causal, is_foreign, try_out
+from eval_harness.models import adapter_of, declared, decode, head_of
 from eval_harness.models.compute import forward_flops, uncached
 from eval_harness.results.statistics import threshold, wilson
 from eval_harness.scoring.baselines import baselines
@@ -73,19 +73,19 @@ class Scorer:
     def __init__(self, model: PreTrainedModel, problem: Problem, examples: int = 512):
         self.model = model.eval()
         self.problem, self.examples = problem, examples
-        self.trial: Trial | None = None
+        self.adapter, self.probe = adapter_of(model.config), declared(model)
         self.bleu_signature: str | None = None
         name = problem.format.name
         if problem.head != head_of(model):
             heads = f"a {problem.head} head; {type(model).__name__} has a {head_of(model)} head"
             raise HarnessError(f"The {name} format needs a model with {heads}.")
-        if problem.needs_causal and not is_causal(model.config):
+        if problem.needs_causal and not self.adapter.is_causal:
             raise HarnessError(f"The {name} format needs a causal model: a bidirectional one would see the answer.")
 
     @property
     def prefix_stable(self) -> bool:
         """Whether the model's outputs at a token stay when more tokens follow."""
-        return self.trial.prefix_stable if self.trial else getattr(self.model, "prefix_stable", False)
+        return self.probe.prefix_stable
 
     @property
     def decoding(self) -> str:
@@ -130,9 +130,7 @@ class Scorer:
                 f"Length {max(lengths)} needs {tokens} position ids; the model's table or id range has "
                 f"{config.max_position_embeddings}."
             )
-        if is_foreign(config):
-            sizes = self.problem.token_lengths(max(lengths))
-            self.trial = try_out(self.model, sizes, self.problem.decodes)
+        self.probe = self.adapter.probe(self.model, self.problem.token_lengths(max(lengths)), self.problem.decodes)
 
     def _score_sample(self, sample: Sample, length: int):
         encoded = self.problem.encode(sample)
@@ -242,8 +240,7 @@ class Scorer:
         else:
             tokens = inputs["input_ids"][:, :prompt_length]
             prompts = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-        cached = self.trial.cached if self.trial else self.prefix_stable
-        generated = decode(self.model, width, **prompts, eos_token_id=Vocabulary.eos_id, use_cache=cached)
+        generated = decode(self.model, width, **prompts, eos_token_id=Vocabulary.eos_id, use_cache=self.probe.cached)
         return generated[:, prompt_length:].cpu().numpy()
 
     def inputs(self, encoded: Encoded, rows) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from eval_harness.errors import HarnessError
-from eval_harness.models import is_causal
+from eval_harness.models import adapter_of
 from eval_harness.models.compute import resident_memory, training_flops
 from eval_harness.results.environment import describe_environment
 from eval_harness.results.files import read_json, write_json
@@ -106,7 +106,7 @@ def save_run(run, folder, trainer, sized, stopwatch, batches, study, same_vocabu
                     getattr(model.config, "position_ids_scheme", None),
                     getattr(model.config, "eval_position_ids_scheme", None),
                 ],
-                "causal": is_causal(model.config),
+                "causal": adapter_of(model.config).is_causal,
                 "checkpoint": run.revision or None,
                 "kept_vocabulary": same_vocabulary,
                 "chosen": ", ".join(f"{name} {size}" for name, size in sized.chosen.items()),

@@ -5,29 +5,15 @@ from typing import Any
 from transformers import GenerationConfig
 
 from eval_harness.errors import HarnessError
-from eval_harness.models import (
-    SizedModel,
-    build_model,
-    calls_embedding,
-    describe_checkpoint,
-    is_causal,
-    is_foreign,
-    refusal,
-    sees_ahead,
-    size_model,
-    start_from,
-    try_out,
-)
-from eval_harness.models.compute import training_flops
+from eval_harness.models import SizedModel, adapter_of, build_model, describe_checkpoint, size_model, start_from
 from eval_harness.specification import TrainingRun
-from eval_harness.training.arguments import RunTrainingArguments
 
 
 def data_options(run: TrainingRun, config) -> dict[str, Any]:
     """What `TrainingBatches` has to know of the model."""
     supplied = getattr(config, "position_ids_scheme", None) == "supplied"
     return {
-        "shifted": run.problem.head == "token" and is_causal(config) and not is_foreign(config),
+        "shifted": adapter_of(config).takes_shift_labels(run.problem.head),
         "id_range": config.max_position_embeddings if supplied else None,
     }
 
@@ -59,7 +45,7 @@ def size_for(run: TrainingRun) -> SizedModel:
         sized = describe_checkpoint(run.model, run.revision, head, needs, run.config)
     else:
         sized = size_model(run.model, run.budget, head, needs, **run.config)
-    if problem.needs_causal and not is_causal(sized.config):
+    if problem.needs_causal and not adapter_of(sized.config).is_causal:
         raise HarnessError(f"The {run.format} format needs a causal model: a bidirectional one would see the answer.")
     _check_positions(run, sized.config)
     return sized
@@ -71,23 +57,6 @@ def first_model(run: TrainingRun, sized: SizedModel) -> tuple[Any, bool | None]:
     if not run.revision:
         return build_model(sized.config, problem.head), None
     return start_from(run.model, run.revision, sized.config, problem.head, problem.vocabulary.tokens)
-
-
-def _check_foreign(run: TrainingRun, model, arguments: RunTrainingArguments) -> None:
-    if not is_foreign(model.config):
-        return
-    sizes = run.problem.token_lengths(run.train_length)
-    try_out(model.eval(), sizes, decodes=False)
-    if arguments.neftune_noise_alpha and not calls_embedding(model, sizes):
-        raise HarnessError(f"neftune_noise_alpha is refused: {run.model} does not call its input embedding.")
-    try:
-        training_flops(model, [(sizes, 1)])
-    except Exception as error:  # of every kind, from every type, and better now than after the training
-        raise refusal(run.model, error) from error
-    if run.problem.needs_causal and sees_ahead(model, sizes["input_ids"]):
-        raise HarnessError(
-            f"The {run.format} format needs a causal model, and {run.model} reads tokens behind the one it answers at."
-        )
 
 
 def _check_positions(run: TrainingRun, config) -> None:

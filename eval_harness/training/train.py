@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
 
 from eval_harness.errors import HarnessError
-from eval_harness.models import is_foreign
+from eval_harness.models import adapter_of
 from eval_harness.results.folders import RunFolder
 from eval_harness.specification import TrainingRun
 from eval_harness.tokenization.tokenizer import build_tokenizer
@@ -15,7 +15,7 @@ from eval_harness.training.arguments import RunTrainingArguments, default_argume
 from eval_harness.training.batches import TrainingBatches
 from eval_harness.training.loss import AlignedLoss
 from eval_harness.training.record import Stopwatch, claim_folder, last_checkpoint, save_run
-from eval_harness.training.setup import _check_foreign, data_options, first_model, generation_config, size_for
+from eval_harness.training.setup import data_options, first_model, generation_config, size_for
 
 
 EVAL_BATCHES = 16  # for the Trainer's own evaluation, where it is asked for: on training lengths, for the loss alone
@@ -65,15 +65,15 @@ def train(
         return folder
     set_seed(run.seed)
     model, same_vocabulary = first_model(run, sized)
-    _check_foreign(run, model, arguments)
+    adapter, smoothing = adapter_of(model.config), arguments.label_smoothing_factor
+    adapter.check_training(model, run.model, run.problem, run.train_length, bool(arguments.neftune_noise_alpha))
     if model.can_generate():
         model.generation_config = generation_config(run)
         model.generation_config.use_cache = getattr(model.config, "use_cache", True)
     arguments.output_dir = str(run_folder.checkpoints)
     arguments.train_sampling_strategy = "sequential"
-    if is_foreign(model.config):
-        arguments.ddp_find_unused_parameters = True  # experts that no token takes, poolers that no head reads
-    smoothing, foreign = arguments.label_smoothing_factor, is_foreign(model.config)
+    if not adapter.uses_all_parameters:
+        arguments.ddp_find_unused_parameters = True
     stopwatch = Stopwatch()
     trainer = Trainer(
         model=model,
@@ -82,8 +82,8 @@ def train(
         eval_dataset=TrainingBatches(
             replace(run, steps=EVAL_BATCHES), split="tune", **data_options(run, sized.config)
         ),
-        data_collator=_only_item if foreign or not smoothing else partial(_only_item, smoothing=smoothing),
-        compute_loss_func=AlignedLoss(model, smoothing) if foreign else None,
+        data_collator=partial(_only_item, smoothing=smoothing) if adapter.computes_loss and smoothing else _only_item,
+        compute_loss_func=None if adapter.computes_loss else AlignedLoss(model, smoothing),
         processing_class=build_tokenizer(run.problem),
         callbacks=[stopwatch, *callbacks],
     )

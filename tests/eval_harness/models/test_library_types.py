@@ -5,10 +5,10 @@ import torch
 from transformers import CONFIG_MAPPING
 
 from eval_harness.errors import HarnessError
-from eval_harness.models import build_model, size_model
+from eval_harness.models import Probe, build_model, size_model
 from eval_harness.models.compute import count_parameters
 from eval_harness.models.library_fields import names
-from eval_harness.models.library_types import get_foreign, is_causal, list_foreign
+from eval_harness.models.library_types import get_library_type, is_causal, list_library_types
 from eval_harness.results.files import read_json, read_table
 from eval_harness.scoring.evaluate import evaluate_run
 from eval_harness.scoring.scorer import Scorer
@@ -162,12 +162,12 @@ def test_what_does_not_fit_is_refused_in_one_sentence(name, head, config, words)
 
 
 def test_the_types_that_are_listed_are_no_names_of_ours():
-    assert set(TYPES) <= set(list_foreign())
-    assert not {"lstm", "position_transformer"} & set(list_foreign())
-    assert get_foreign("gpt2").config_class is CONFIG_MAPPING["gpt2"]
+    assert set(TYPES) <= set(list_library_types())
+    assert not {"lstm", "position_transformer"} & set(list_library_types())
+    assert get_library_type("gpt2").config_class is CONFIG_MAPPING["gpt2"]
 
 
-def foreign(model, **changes):
+def library_run(model, **changes):
     format = "sequence_to_sequence" if TYPES[model] != "token" else "parallel" if model in BIDIRECTIONAL else ""
     return tiny(**{"model": model, "format": format, "budget": 20_000, "steps": 4, **changes})
 
@@ -178,7 +178,7 @@ def foreign(model, **changes):
     "model", ["gpt2", "qwen2", "mixtral", "t5", "marian", "bert", "mamba", "mamba2", "xlstm", "reformer", "rwkv"]
 )
 def test_a_type_is_trained_scored_and_loaded(model, tmp_path):
-    run = foreign(model)
+    run = library_run(model)
     folder = train_quietly(run, tmp_path)
     described = read_json(folder / "run.json")
     assert described["model"]["parameters"]["counted"] == size_for(run).parameters["counted"]
@@ -189,7 +189,7 @@ def test_a_type_is_trained_scored_and_loaded(model, tmp_path):
 
 
 def test_the_loss_is_that_of_labels_as_they_stand(tmp_path):
-    run = foreign("llama", steps=1, learning_rate=1e-9)
+    run = library_run("llama", steps=1, learning_rate=1e-9)
     folder = train_quietly(run, tmp_path)
     batch = TrainingBatches(run, shifted=False)[0]
     model = build_model(size_for(run).config)
@@ -203,7 +203,7 @@ def test_the_loss_is_that_of_labels_as_they_stand(tmp_path):
 @pytest.mark.versions
 @pytest.mark.parametrize("model", ["gpt2", "t5"])
 def test_a_step_cut_into_parts_is_the_same_step(model, tmp_path):
-    run = foreign(model, steps=3, task="majority" if model == "gpt2" else "duplicate")
+    run = library_run(model, steps=3, task="majority" if model == "gpt2" else "duplicate")
     whole = weights(train_quietly(run, tmp_path / "whole"))
     parts = weights(train_quietly(run, tmp_path / "parts", gradient_accumulation_steps=4))
     for name, weight in whole.items():
@@ -212,13 +212,13 @@ def test_a_step_cut_into_parts_is_the_same_step(model, tmp_path):
 
 def test_a_model_that_reads_ahead_is_refused_where_it_would_read_the_answer(tmp_path):
     with pytest.raises(HarnessError, match="needs a causal model"):
-        train_quietly(foreign("bert", format="autoregressive"), tmp_path / "bert")
-    with pytest.raises(HarnessError, match="cpmant reads tokens behind the one it answers at"):
+        train_quietly(library_run("bert", format="autoregressive"), tmp_path / "bert")
+    with pytest.raises(HarnessError, match="cpmant reads tokens after the one it answers at"):
         train_quietly(tiny("cpmant", budget=20_000), tmp_path / "cpmant")
 
 
 def test_teacher_forcing_and_decoding_say_the_same(tmp_path):
-    model = build_model(size_for(foreign("gpt2")).config)
+    model = build_model(size_for(library_run("gpt2")).config)
     task = get_task("duplicate")
     forced = Scorer(model, get_problem(task), examples=100)
     free = Scorer(model, get_problem(task), examples=100)
@@ -227,7 +227,7 @@ def test_teacher_forcing_and_decoding_say_the_same(tmp_path):
     forced.check([5])
     assert forced.decoding == "teacher-forced"
     known, _, _ = forced._score_sample(sample, 5)
-    free.trial = None
+    free.probe = Probe(prefix_stable=False, cached=False)
     assert free.decoding == "free"
     decoded, _, _ = free._score_sample(sample, 5)
     assert decoded == known

@@ -53,12 +53,12 @@ def test_a_study_goes_on_after_an_error_and_does_nothing_twice(tmp_path):
     assert {run.name: files(run.path) for run in StudyFolder(folder).runs()} == before
 
 
-def test_a_folder_with_a_foreign_run_is_refused_before_anything_is_written(tmp_path):
-    foreign = tmp_path / "small" / "parity_lstm_seed0_0123abcd"
-    foreign.mkdir(parents=True)
+def test_a_folder_with_a_run_of_another_study_is_refused_before_anything_is_written(tmp_path):
+    other = tmp_path / "small" / "parity_lstm_seed0_0123abcd"
+    other.mkdir(parents=True)
     with pytest.raises(HarnessError, match=r"holds 1 runs of another specification of small \(parity_lstm_seed0_0123"):
         run_study(small_study(), tmp_path)
-    assert list((tmp_path / "small").iterdir()) == [foreign]
+    assert list((tmp_path / "small").iterdir()) == [other]
 
 
 def test_a_plan_knows_how_much_work_there_is(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from eval_harness.errors import HarnessError
-from eval_harness.models import is_foreign
+from eval_harness.models import adapter_of
 from eval_harness.results.files import read_json
 from eval_harness.tokenization.vocabulary import NOT_SCORED
 from eval_harness.training.arguments import default_arguments, refuse_other_losses
@@ -52,12 +52,12 @@ def specify(case, **changes):
 
 
 def expected_loss(run):
-    """The smoothed loss of the first batch; of a foreign model by the formula, at the labels' own places."""
+    """The smoothed loss of the first batch; of a library model by the formula, at the labels' own places."""
     sized = size_for(run)
     set_seed(run.seed)
     model, _ = first_model(run, sized)
     batch = TrainingBatches(run, **data_options(run, sized.config))[0]
-    if not is_foreign(model.config):
+    if adapter_of(model.config).computes_loss:
         return model.train()(**batch, smoothing=SMOOTHING).loss.item()
     labels = batch.pop("labels")
     chances = model.train()(**batch).logits.double().log_softmax(-1)
