@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear sentence, no traceback at the command line."""
+"""Errors that a user can fix: one clear sentence, no traceback at the command line."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

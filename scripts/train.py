@@ -41,7 +41,7 @@ class RunArguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains; returns 0, or 2 when the input has to be mended."""
+    """Trains; returns 0, or 2 on invalid input."""
     find_own_files()
     try:
         chosen, arguments = parse(list(sys.argv[1:] if argv is None else argv))

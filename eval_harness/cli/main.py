@@ -31,7 +31,7 @@ INTERRUPTED = 130  # the exit code of a command that was stopped from the keyboa
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code, which is 2 when the input has to be mended."""
+    """Runs a command; returns its exit code, which is 2 on invalid input."""
     find_own_files()
     try:
         app(args=None if argv is None else list(argv), standalone_mode=True)

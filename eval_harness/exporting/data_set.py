@@ -20,7 +20,7 @@ from eval_harness.exporting.card import Export, data_card
 from eval_harness.exporting.lm_eval_tasks import check_generates, write_tasks
 from eval_harness.results.files import new_folder
 from eval_harness.tasks import Sample, Task, get_task
-from eval_harness.tasks.sample import within
+from eval_harness.tasks.sample import length_mask
 
 
 SEED = 0  # that of the scorer's test examples: the same rows
@@ -100,7 +100,7 @@ def export_task(
 
 
 def _partly_scored(sample: Sample) -> bool:
-    return not np.array_equal(sample.scored, within(sample.target_lengths, sample.scored.shape[1]))
+    return not np.array_equal(sample.scored, length_mask(sample.target_lengths, sample.scored.shape[1]))
 
 
 def _table(task: Task, sample: Sample, scored: bool) -> pa.Table:

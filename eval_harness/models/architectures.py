@@ -102,7 +102,7 @@ def _architecture(name: str) -> Architecture | None:
 
 
 def make_config(architecture: Architecture, values: dict):
-    """Builds a configuration; what the configuration class refuses is the user's to mend, and so are unknown keys."""
+    """Builds a configuration; the user has to fix unknown keys and values that the class refuses."""
     try:
         config = architecture.config_class(**values)
     except Exception as error:  # the library wraps ours in errors of its own

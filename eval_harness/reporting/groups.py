@@ -21,7 +21,7 @@ _NOT_OF_THE_MODEL = {"task", "task_version", "format", "bos", "train_length", "m
 
 
 @dataclass(frozen=True)
-class Setting:
+class ReportGroupKey:
     """What is equal for all numbers of one table: the task, how it is asked, and the lengths."""
 
     task: str
@@ -71,10 +71,10 @@ class Setting:
         )
 
 
-def setting_of(result: RunResult) -> Setting:
+def report_group_key(result: RunResult) -> ReportGroupKey:
     """The setting of one evaluated run."""
     cell = result.cell
-    return Setting(
+    return ReportGroupKey(
         task=cell["task"],
         task_version=result.training["task_version"],
         format=cell["format"],
@@ -104,7 +104,7 @@ class Arm:
 class Group:
     """All arms under one setting, the one that reaches furthest first."""
 
-    setting: Setting
+    setting: ReportGroupKey
     arms: list[Arm]
 
     @property
@@ -130,9 +130,9 @@ def group_results(results: Iterable[RunResult]) -> list[Group]:
 
     Groups of one skill stand together.
     """
-    by_setting: dict[Setting, list[RunResult]] = defaultdict(list)
+    by_setting: dict[ReportGroupKey, list[RunResult]] = defaultdict(list)
     for result in results:
-        by_setting[setting_of(result)].append(result)
+        by_setting[report_group_key(result)].append(result)
     keys = sorted(by_setting, key=lambda s: (s.task, s.format, s.bos, s.decoding, s.train_length, s.lengths))
     return sorted((Group(key, _arms(by_setting[key])) for key in keys), key=_in_order_of_skills)
 

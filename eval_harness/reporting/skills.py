@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
-from eval_harness.reporting.groups import Group, Setting
+from eval_harness.reporting.groups import Group, ReportGroupKey
 from eval_harness.reporting.numbers import MISSING, percent
 from eval_harness.reporting.tables import Table
 
 
-Scores = dict[Setting, dict[int, float]]  # of one model: by task and seed
+Scores = dict[ReportGroupKey, dict[int, float]]  # of one model: by task and seed
 
 
 def skill_table(groups: Sequence[Group]) -> Table | None:
@@ -45,13 +45,13 @@ def _by_terms(groups: Sequence[Group]) -> dict[str, dict[str, Scores]]:
     return found
 
 
-def _tasks(scores: dict[str, Scores], groups: Sequence[Group], skill: str) -> set[Setting]:
+def _tasks(scores: dict[str, Scores], groups: Sequence[Group], skill: str) -> set[ReportGroupKey]:
     """The tasks of a skill that any model was scored on."""
     scored = {setting for mine in scores.values() for setting in mine}
     return scored & {group.setting for group in groups if group.skill == skill}
 
 
-def _cell(mine: Scores, tasks: set[Setting]) -> str:
+def _cell(mine: Scores, tasks: set[ReportGroupKey]) -> str:
     if not tasks:
         return ""
     seeds = sorted(set.intersection(*(set(mine.get(task, {})) for task in tasks)))

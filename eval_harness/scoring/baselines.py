@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from eval_harness.errors import HarnessError
-from eval_harness.tasks.sample import Sample, within
+from eval_harness.tasks.sample import Sample, length_mask
 from eval_harness.tasks.task import Task
 
 
@@ -174,7 +174,7 @@ def _input_counts(task: Task, sample: Sample) -> np.ndarray:
     """How often each input symbol occurs in each input; [N, input alphabet]."""
     kinds = len(task.input_alphabet)
     cells = sample.inputs + kinds * np.arange(len(sample))[:, None]
-    cells = cells[within(sample.input_lengths, sample.inputs.shape[1])]
+    cells = cells[length_mask(sample.input_lengths, sample.inputs.shape[1])]
     return np.bincount(cells, minlength=len(sample) * kinds).reshape(len(sample), kinds)
 
 

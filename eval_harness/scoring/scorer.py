@@ -46,17 +46,47 @@ class Outcomes:
     lengths: list[dict]
 
 
-@dataclass
-class Forced:
-    """What one forward pass along the right answers gives.
+@dataclass(frozen=True)
+class Targets:
+    """The scored tokens of encoded examples, at the front of each row and in order.
 
     Attributes:
-        right: [B, S] whether each scored token is right.
-        losses: [B, S] its loss in nats, 0 where nothing is scored.
+        columns: [B, S] the column of each in the labels; where a row has fewer, columns that are not scored.
+        labels: [B, S] the labels.
+        scored: [B, S] whether there is such a token.
+        is_end: [B, S] whether it is the terminator.
+    """
+
+    columns: np.ndarray
+    labels: np.ndarray
+    scored: np.ndarray
+    is_end: np.ndarray
+
+    @classmethod
+    def of(cls, encoded: Encoded) -> "Targets":
+        """The targets of encoded examples."""
+        scored = encoded.labels != NOT_SCORED
+        columns = np.argsort(~scored, axis=1, kind="stable")[:, : scored.sum(1).max()]
+        parts = (np.take_along_axis(each, columns, axis=1) for each in (encoded.labels, scored, encoded.is_end))
+        return cls(columns, *parts)
+
+    @property
+    def in_answer(self) -> np.ndarray:
+        """Which of the scored tokens belong to the answer, the terminator excluded [B, S]."""
+        return self.scored & ~self.is_end
+
+
+@dataclass
+class TeacherForced:
+    """The result of one forward pass along the expected answers.
+
+    Attributes:
+        correct: [B, S] whether the most probable token is the label.
+        losses: [B, S] the loss in nats, 0 where nothing is scored.
         ponder: [B] mean ponder steps, or None.
     """
 
-    right: np.ndarray
+    correct: np.ndarray
     losses: np.ndarray
     ponder: np.ndarray | None
 
@@ -135,105 +165,78 @@ class Scorer:
     def _score_sample(self, sample: Sample, length: int):
         encoded = self.problem.encode(sample)
         encoded = replace(encoded, position_ids=self._position_ids(sample, length, encoded.input_ids.shape[1]))
+        targets = Targets.of(encoded)
         begun = time.perf_counter()
-        forced = self._forced(encoded)
+        forced = self._teacher_force(encoded, targets)
         seconds = time.perf_counter() - begun
-        scored, ends = scored_columns(encoded)  # [B, S]
-        answers = scored & ~ends
-        decoded, bleu = self._decoded(encoded, length, forced.right)
-        examples = [
-            {
-                "length": length,
-                "index": index,
-                "exact": bool(decoded[index][scored[index]].all()),
-                "tokens": int(answers[index].sum()),
-                "right_tokens": int(decoded[index][answers[index]].sum()),
-                "teacher_forced_tokens": int(forced.right[index][answers[index]].sum()),
-                "first_wrong": first_wrong(decoded[index][scored[index]]),
-                "ponder_steps": None if forced.ponder is None else float(forced.ponder[index]),
-            }
-            for index in range(len(sample))
-        ]
-        totals, rights, losses = answers.sum(0), (decoded & answers).sum(0), (forced.losses * answers).sum(0)
-        positions = [
-            {
-                "length": length,
-                "position": place,
-                "right": int(rights[place]),
-                "total": int(totals[place]),
-                "loss": float(losses[place] / totals[place]),
-            }
-            for place in np.flatnonzero(totals).tolist()
-        ]
+        decoded, bleu = self._decoded(encoded, targets, length, forced.correct)
         tokens = encoded.width
         measured = {
             "token_length": tokens,
-            "loss": float(forced.losses.sum() / scored.sum()),
+            "loss": float(forced.losses.sum() / targets.scored.sum()),
             "bleu": bleu,
             "flops_per_token": self._flops(encoded) / (min(COUNTED_EXAMPLES, len(sample)) * tokens),
             "tokens_per_second": len(sample) * tokens / seconds,
         }
-        return examples, positions, measured
+        examples = example_rows(length, targets, decoded, forced)
+        return examples, position_rows(length, targets, decoded, forced), measured
 
     @torch.inference_mode()
-    def _forced(self, encoded: Encoded) -> Forced:
-        """Reads the right answers in one pass."""
-        right, losses, ponder = [], [], []
+    def _teacher_force(self, encoded: Encoded, targets: Targets) -> TeacherForced:
+        """Reads the expected answers in one pass."""
+        correct, losses, ponder = [], [], []
         for rows in batches(len(encoded), encoded.width):
             outputs = self.model(**self.inputs(encoded, rows), **uncached(self.model))
             labels = torch.from_numpy(encoded.labels[rows]).to(outputs.logits.device)  # [b, U]
             logits = outputs.logits.reshape(*labels.shape, -1)  # a classifier's are [b, C]
-            right.append((logits.argmax(-1) == labels).cpu().numpy())
+            correct.append((logits.argmax(-1) == labels).cpu().numpy())
             losses.append(cross_entropy(logits.float().mT, labels, ignore_index=NOT_SCORED, reduction="none").cpu())
             if getattr(outputs, "ponder_steps", None) is not None:
                 ponder.append(mean_ponder_steps(outputs))
-        columns, width = label_columns(encoded)
-        in_order = columns[:, :width]
-        return Forced(
-            right=np.take_along_axis(np.concatenate(right), in_order, axis=1),
-            losses=np.take_along_axis(torch.cat(losses).double().numpy(), in_order, axis=1),
+        return TeacherForced(
+            correct=np.take_along_axis(np.concatenate(correct), targets.columns, axis=1),
+            losses=np.take_along_axis(torch.cat(losses).double().numpy(), targets.columns, axis=1),
             ponder=np.concatenate(ponder) if ponder else None,
         )
 
-    def _decoded(self, encoded: Encoded, length: int, right: np.ndarray) -> tuple[np.ndarray, float | None]:
-        """Which scored tokens are right under greedy decoding `[B, S]`, and the BLEU of translations."""
-        scored, ends = scored_columns(encoded)
+    def _decoded(
+        self, encoded: Encoded, targets: Targets, length: int, correct: np.ndarray
+    ) -> tuple[np.ndarray, float | None]:
+        """Which scored tokens are correct under greedy decoding `[B, S]`, and the BLEU of translations."""
         translates = self.problem.decodes and self.problem.task.skill == "translation"
         rows = np.arange(len(encoded)) if self.decoding == "free" or translates else np.arange(0)
         if self.decoding == "teacher-forced" and not translates:
-            rows = leaves_early(right, scored, ends)
-        columns, width = label_columns(encoded)
-        targets = np.take_along_axis(encoded.labels, columns[:, :width], axis=1)  # [B, S]
-        said = self._decode(encoded, length, rows)
-        decoded = right.copy()
-        decoded[rows] = said[:, :width] == targets[rows]
+            rows = leaves_early(correct, targets)
+        generated = self._decode(encoded, targets, length, rows)
+        decoded = correct.copy()
+        decoded[rows] = generated[:, : targets.labels.shape[1]] == targets.labels[rows]
         if not translates:
             return decoded, None
-        texts = (to_texts(ids, self.problem) for ids in (said, np.where(scored, targets, 0)))
-        score = bleu(*texts)
+        references = np.where(targets.scored, targets.labels, Vocabulary.pad_id)
+        score = bleu(*(to_texts(ids, self.problem) for ids in (generated, references)))
         self.bleu_signature = str(score["bleu_signature"])
         return decoded, float(score["bleu"])
 
     @torch.inference_mode()
-    def _decode(self, encoded: Encoded, length: int, rows: np.ndarray) -> np.ndarray:
-        """The tokens that are said under greedy decoding, where the scored ones stand and as far on `[rows, ≥ S]`."""
-        columns, width = label_columns(encoded)
+    def _decode(self, encoded: Encoded, targets: Targets, length: int, rows: np.ndarray) -> np.ndarray:
+        """The tokens generated by greedy decoding, from the first scored one on `[rows, ≥ S]`."""
+        width = targets.labels.shape[1]
         longest = max(width, self.problem.task.output_length(length) + 1)
-        said = np.full((len(rows), longest), Vocabulary.pad_id)
-        # What is written begins where the prompt ends; a decoder's prompt is its first token, whatever the source is.
-        ends = columns[rows, 0] + 1
+        generated = np.full((len(rows), longest), Vocabulary.pad_id)
+        # An answer begins where the prompt ends; a decoder's prompt is its first token, whatever the source is.
+        ends = targets.columns[rows, 0] + 1
         for prompt_length in np.unique(ends):
             alike = np.flatnonzero(ends == prompt_length)
             for chosen in batches(len(alike), encoded.width):
                 part = alike[chosen]
                 inputs = self.inputs(encoded, rows[part])
-                room = width if "position_ids" in inputs else longest  # ids that are given end with the right answer
-                generated = self._generate(inputs, prompt_length, room)
-                said[part, : generated.shape[1]] = generated
-        return said
+                room = width if "position_ids" in inputs else longest  # supplied ids end with the expected answer
+                tokens = self._generate(inputs, prompt_length, room)
+                generated[part, : tokens.shape[1]] = tokens
+        return generated
 
     def _generate(self, inputs: dict[str, torch.Tensor], prompt_length: int, width: int) -> np.ndarray:
-        """Up to `width` tokens behind prompts of equal length, the most probable one at each place `[b, W]`."""
+        """Up to `width` tokens after prompts of equal length, the most probable one at each position `[b, W]`."""
         if "decoder_input_ids" in inputs:
             source = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
             prompts = source | {"decoder_input_ids": inputs["decoder_input_ids"][:, :prompt_length]}
@@ -320,28 +323,48 @@ def mean_ponder_steps(outputs) -> np.ndarray:
     return (steps.sum(-1) / (steps > 0).sum(-1)).cpu().numpy()
 
 
-def label_columns(encoded: Encoded) -> tuple[np.ndarray, int]:
-    """The columns of each row's scored tokens, in order and first `[B, T]`, and the greatest number of them."""
-    labelled = encoded.labels != NOT_SCORED
-    return np.argsort(~labelled, axis=1, kind="stable"), int(labelled.sum(1).max())
+def example_rows(length: int, targets: Targets, decoded: np.ndarray, forced: TeacherForced) -> list[dict]:
+    """The rows of `examples.parquet` of one length."""
+    answers, scored = targets.in_answer, targets.scored
+    return [
+        {
+            "length": length,
+            "index": index,
+            "exact": bool(decoded[index][scored[index]].all()),
+            "tokens": int(answers[index].sum()),
+            "right_tokens": int(decoded[index][answers[index]].sum()),
+            "teacher_forced_tokens": int(forced.correct[index][answers[index]].sum()),
+            "first_wrong": first_wrong(decoded[index][scored[index]]),
+            "ponder_steps": None if forced.ponder is None else float(forced.ponder[index]),
+        }
+        for index in range(len(scored))
+    ]
 
 
-def scored_columns(encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
-    """Which of a row's first S columns, as `label_columns` orders them, are scored, and which are the end `[B, S]`."""
-    columns, width = label_columns(encoded)
-    columns = columns[:, :width]
-    scored = np.take_along_axis(encoded.labels, columns, axis=1) != NOT_SCORED
-    return scored, np.take_along_axis(encoded.is_end, columns, axis=1)
+def position_rows(length: int, targets: Targets, decoded: np.ndarray, forced: TeacherForced) -> list[dict]:
+    """The rows of `positions.parquet` of one length."""
+    answers = targets.in_answer
+    totals, correct, losses = answers.sum(0), (decoded & answers).sum(0), (forced.losses * answers).sum(0)
+    return [
+        {
+            "length": length,
+            "position": place,
+            "right": int(correct[place]),
+            "total": int(totals[place]),
+            "loss": float(losses[place] / totals[place]),
+        }
+        for place in np.flatnonzero(totals).tolist()
+    ]
 
 
-def leaves_early(right: np.ndarray, scored: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def leaves_early(correct: np.ndarray, targets: Targets) -> np.ndarray:
     """Rows whose first wrong token is followed by another of the answer, which decoding then reads differently."""
-    wrong = scored & ~right
+    wrong = targets.scored & ~correct
     first = wrong.argmax(1)
-    last = (scored & ~ends).sum(1) - 1
+    last = targets.in_answer.sum(1) - 1
     return np.flatnonzero(wrong.any(1) & (first < last))
 
 
-def first_wrong(right: np.ndarray) -> int:
+def first_wrong(correct: np.ndarray) -> int:
     """Index of the first wrong token, or -1."""
-    return -1 if right.all() else int(right.argmin())
+    return -1 if correct.all() else int(correct.argmin())

@@ -20,7 +20,7 @@ from eval_harness.scoring.protocol import is_enumerable
 from eval_harness.tasks import Sample, Task, get_task, list_tasks
 from eval_harness.tasks.corpus import Corpus
 from eval_harness.tasks.plugins import describe
-from eval_harness.tasks.sample import within
+from eval_harness.tasks.sample import length_mask
 from eval_harness.tokenization.formats import get_format, list_formats
 from eval_harness.tokenization.problem import Problem
 from eval_harness.tokenization.vocabulary import NOT_SCORED, Vocabulary
@@ -104,7 +104,7 @@ def _tried(check: Callable[[Task], Verdict], task: Task) -> Verdict:
 def tried_lengths(task: Task) -> list[int]:
     """The six shortest lengths, and those next to 20 and 40."""
     valid = [length for length in range(1, 500) if task.valid_length(length)]
-    near = [max((length for length in valid if length <= wanted), default=valid[-1]) for wanted in (20, 40)]
+    near = [max((length for length in valid if length <= most), default=valid[-1]) for most in (20, 40)]
     return sorted({*valid[:6], *near})
 
 
@@ -136,16 +136,16 @@ def _examples(task: Task) -> Verdict:
     if isinstance(task, Corpus):
         return PASSED, LISTED
     problems = []
-    for asked, answer in task.examples:
-        symbols = asked.split()
+    for prompt, answer in task.examples:
+        symbols = prompt.split()
         if odd := sorted(set(symbols) - set(task.input_alphabet)):
-            problems.append(f"{asked!r} has symbols that are not in input_alphabet: {' '.join(odd)}")
+            problems.append(f"{prompt!r} has symbols that are not in input_alphabet: {' '.join(odd)}")
             continue
         inputs = np.array([[task.input_alphabet.index(symbol) for symbol in symbols]])
         answered = task.answer(inputs, np.array([len(symbols)]))
-        said = [task.output_alphabet[symbol] for symbol in answered.targets[0, : answered.target_lengths[0]]]
-        if said != answer.split():
-            problems.append(f"{asked!r} is answered {' '.join(said)!r}, not {answer!r}")
+        given = [task.output_alphabet[symbol] for symbol in answered.targets[0, : answered.target_lengths[0]]]
+        if given != answer.split():
+            problems.append(f"{prompt!r} is answered {' '.join(given)!r}, not {answer!r}")
     return _verdict(problems, f"{len(task.examples)} as drawn in the class")
 
 
@@ -159,7 +159,7 @@ def _alphabets(task: Task) -> Verdict:
             problems.append(f"{name}_alphabet has a symbol twice")
         for sample in _samples(task):
             symbols = getattr(sample, column)
-            used |= set(symbols[within(getattr(sample, size), symbols.shape[1])].tolist())
+            used |= set(symbols[length_mask(getattr(sample, size), symbols.shape[1])].tolist())
             drawn += int(getattr(sample, size).sum())
         if odd := sorted(symbol for symbol in used if not 0 <= symbol < len(alphabet)):
             problems.append(f"{name} symbol {odd[0]} is not in the alphabet, which has 0 to {len(alphabet) - 1}")
@@ -187,11 +187,11 @@ def _sizes(task: Task) -> Verdict:
             problems.append(f"an answer of length {length} has {width} symbols; output_length says {longest}")
         elif not task.varying_answers and sample.target_lengths.min() < longest:
             problems.append(
-                f"an answer of length {length} has fewer symbols than {longest}: varying_answers is not said"
+                f"an answer of length {length} has fewer symbols than {longest}: varying_answers is not set"
             )
         problems += _wrong_ids(task, sample, length)
     if varies and not task.varying_answers:
-        problems.append("answers of one length differ in length: varying_answers is not said")
+        problems.append("answers of one length differ in length: varying_answers is not set")
     return _verdict(problems, f"answers of up to {task.output_length(lengths[-1])} symbols at length {lengths[-1]}")
 
 
@@ -200,11 +200,11 @@ def _wrong_ids(task: Task, sample: Sample, length: int) -> list[str]:
     if (coupled := task.coupled_ids(sample)) is None:
         return []
     (count, longest), width = sample.inputs.shape, sample.targets.shape[1]
-    shapes, wanted = [ids.shape for ids in coupled], [(count, longest), (count, width + 2)]
-    if shapes != wanted:
-        return [f"coupled_ids of length {length} have shapes {shapes}; wanted are {wanted}"]
+    shapes, expected = [ids.shape for ids in coupled], [(count, longest), (count, width + 2)]
+    if shapes != expected:
+        return [f"coupled_ids of length {length} have shapes {shapes}; expected are {expected}"]
     # Behind the input are <sep>, the answer and the end, which may have 0.
-    real = [within(sample.input_lengths, longest), within(sample.target_lengths + 1, width + 2)]
+    real = [length_mask(sample.input_lengths, longest), length_mask(sample.target_lengths + 1, width + 2)]
     if min(ids[tokens].min(initial=1) for ids, tokens in zip(coupled, real, strict=True)) < 1:
         return [f"coupled_ids of length {length} are below 1"]
     return []
@@ -248,9 +248,9 @@ def _perfect(task: Task) -> Verdict:
         tokens = np.arange(len(task.output_alphabet)) if classifies else problem.vocabulary.output_ids
         for length, sample in zip(tried_lengths(task), _samples(task), strict=True):
             encoded = problem.encode(sample)
-            asked = (encoded.labels != NOT_SCORED) & ~encoded.is_end
-            said = [row[chosen].tolist() for row, chosen in zip(encoded.labels, asked, strict=True)]
-            wrong = sum(mine != right for mine, right in zip(said, _wanted(sample, tokens), strict=True))
+            scored = (encoded.labels != NOT_SCORED) & ~encoded.is_end
+            answers = [row[chosen].tolist() for row, chosen in zip(encoded.labels, scored, strict=True)]
+            wrong = sum(given != expected for given, expected in zip(answers, _expected(sample, tokens), strict=True))
             if wrong:
                 problems.append(
                     f"{format.name}: {wrong} of {len(sample)} answers of length {length} are not asked for"
@@ -261,7 +261,7 @@ def _perfect(task: Task) -> Verdict:
     return _verdict(problems, f"100 % in {', '.join(task.formats)}")
 
 
-def _wanted(sample: Sample, tokens: np.ndarray) -> Iterable[list[int]]:
+def _expected(sample: Sample, tokens: np.ndarray) -> Iterable[list[int]]:
     """The labels of each answer's symbols that count, in the order in which they are asked for."""
     order = None if sample.positions is None else np.argsort(sample.positions, axis=1, kind="stable")
     for row in range(len(sample)):
@@ -282,44 +282,46 @@ def _leakage(task: Task) -> Verdict:
         counted = task.distinct_inputs(length)
         if len(trained.union(tested)) > counted and not isinstance(task, Corpus):
             problems.append(f"distinct_inputs says {counted} at length {length}, but more were drawn")
-    said = "test inputs seen in training: " + ", ".join(f"{share:.0%} at {length}" for length, share in shares.items())
+    found = "test inputs seen in training: " + ", ".join(
+        f"{share:.0%} at {length}" for length, share in shares.items()
+    )
     if problems:
         return _verdict(problems)
     if listed:
-        said += f"; enumerable, so kept out of fit and reach: {_some(map(str, listed))}"
+        found += f"; enumerable, so kept out of fit and reach: {_some(map(str, listed))}"
     seen = any(share > SEEN_AT_MOST for length, share in shares.items() if length >= DECIDING)
-    return (WARNED if seen or max(listed, default=0) >= DECIDING else PASSED), said
+    return (WARNED if seen or max(listed, default=0) >= DECIDING else PASSED), found
 
 
 def _balance(task: Task) -> Verdict:
     """What the commonest answer and the commonest symbol score, and the best that is blind to the input."""
-    said, high = [], False
+    found, high = [], False
     for length in tried_lengths(task)[-2:]:
         sample = task.sample(length, EXAMPLES, seed=0)
         answers = Counter(answer for _, answer in task.spell(sample))
         symbols = Counter(sample.targets[sample.scored].tolist())
         blind = baselines(task, length, sample)
         high |= blind["baseline_exact"] >= BLIND_AT_MOST
-        said.append(
+        found.append(
             f"at {length}: commonest answer {max(answers.values()) / len(sample):.0%}, input-blind "
             f"{blind['baseline_exact']:.0%}; commonest symbol {max(symbols.values()) / symbols.total():.0%}, "
             f"input-blind {blind['baseline_tokens']:.0%}"
         )
-    return (WARNED if high else PASSED), "; ".join(said)
+    return (WARNED if high else PASSED), "; ".join(found)
 
 
 def _speed(task: Task) -> Verdict:
     """How many examples are drawn in a second."""
-    said, slow = [], False
-    for wanted, least in SPEEDS.items():
-        length = max((n for n in range(1, wanted + 1) if task.valid_length(n)), default=None)
+    found, slow = [], False
+    for longest, least in SPEEDS.items():
+        length = max((n for n in range(1, longest + 1) if task.valid_length(n)), default=None)
         if length is None:
             continue
         size = task.block_size(length)
         rate = size / min(_seconds(task, length, size, seed) for seed in range(3))
         slow |= rate < least
-        said.append(f"{rate:,.0f} examples/s at {length}")
-    return (WARNED if slow else PASSED), ", ".join(said)
+        found.append(f"{rate:,.0f} examples/s at {length}")
+    return (WARNED if slow else PASSED), ", ".join(found)
 
 
 CHECKS: dict[str, Callable[[Task], Verdict]] = {
@@ -338,8 +340,8 @@ CHECKS: dict[str, Callable[[Task], Verdict]] = {
 # What they are made of.
 
 
-def _verdict(problems: list[str], said: str = "") -> Verdict:
-    return (FAILED, "; ".join(problems)) if problems else (PASSED, said)
+def _verdict(problems: list[str], found: str = "") -> Verdict:
+    return (FAILED, "; ".join(problems)) if problems else (PASSED, found)
 
 
 def _samples(task: Task) -> list[Sample]:

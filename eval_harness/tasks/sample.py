@@ -71,14 +71,14 @@ def is_full(lengths: np.ndarray, width: int) -> bool:
     return not len(lengths) or bool(lengths[lengths.argmin()] >= width)
 
 
-def within(lengths: np.ndarray, width: int) -> np.ndarray:
+def length_mask(lengths: np.ndarray, width: int) -> np.ndarray:
     """The mask [count, width] of the columns before each row's length [count]."""
     if is_full(lengths, width):
         return np.ones((len(lengths), width), dtype=bool)
     return np.arange(width) < lengths[:, None]
 
 
-def fill_behind(rows: np.ndarray, lengths: np.ndarray, filler: int = 0) -> np.ndarray:
+def fill_after(rows: np.ndarray, lengths: np.ndarray, filler: int = 0) -> np.ndarray:
     """Rows [count, L] with a filler behind each one's length [count]; the same array where there is nothing behind."""
     width = rows.shape[1]
-    return rows if is_full(lengths, width) else np.where(within(lengths, width), rows, filler)
+    return rows if is_full(lengths, width) else np.where(length_mask(lengths, width), rows, filler)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random.bit_generator import ISeedSequence
 
 from eval_harness.errors import HarnessError, unknown
-from eval_harness.tasks.sample import Answer, Sample, within
+from eval_harness.tasks.sample import Answer, Sample, length_mask
 
 
 SPLITS = ("train", "tune", "test", "baseline")
@@ -213,7 +213,7 @@ class Task(ABC):
         inputs, input_lengths = drawn if isinstance(drawn, tuple) else (drawn, np.full(size, drawn.shape[1]))
         targets, target_lengths, scored, positions = self.answer(inputs, input_lengths)
         if scored is None:
-            scored = within(target_lengths, targets.shape[1])
+            scored = length_mask(target_lengths, targets.shape[1])
         lengths = np.full(size, length)
         return Sample(*_unshared(inputs, targets, input_lengths, target_lengths, scored, positions, lengths))
 

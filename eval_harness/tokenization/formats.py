@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from eval_harness.errors import HarnessError, unknown
-from eval_harness.tasks.sample import Sample, within
+from eval_harness.tasks.sample import Sample, length_mask
 from eval_harness.tasks.task import Task
 from eval_harness.tokenization.vocabulary import NOT_SCORED, Encoded, Vocabulary
 
@@ -124,7 +124,7 @@ class Autoregressive(Format):
         answer = vocabulary.output_ids[sample.targets]  # [B, L_out]
         columns = sep[:, None] + np.arange(answer.shape[1])  # [B, L_out] where each symbol is due
         encoded.input_ids[rows, sep] = vocabulary.sep_id
-        _place(encoded.input_ids, columns + 1, answer, within(sample.target_lengths, answer.shape[1]))
+        _place(encoded.input_ids, columns + 1, answer, length_mask(sample.target_lengths, answer.shape[1]))
         encoded.input_ids[rows, eos] = vocabulary.eos_id
         _place(encoded.labels, columns, answer, sample.scored)
         _end(encoded, rows, eos - 1, vocabulary)
@@ -248,7 +248,7 @@ class SequenceToSequence(Format):
         places = np.broadcast_to(np.arange(answer.shape[1]), answer.shape)
         read = np.full(shape, vocabulary.pad_id, dtype=np.int64)
         read[:, 0] = vocabulary.bos_id
-        _place(read, places + 1, answer, within(sample.target_lengths, answer.shape[1]))
+        _place(read, places + 1, answer, length_mask(sample.target_lengths, answer.shape[1]))
         labels = np.full(shape, NOT_SCORED, dtype=np.int64)
         _place(labels, places, answer, sample.scored)
         is_end = np.zeros(shape, dtype=bool)
@@ -310,12 +310,12 @@ def _prompt(sample: Sample, vocabulary: Vocabulary, bos: bool, sizes: np.ndarray
     input_ids = np.full(shape, vocabulary.pad_id, dtype=np.int64)
     input_ids[:, : int(bos)] = vocabulary.bos_id
     input_ids[:, int(bos) : int(bos) + width] = np.where(
-        within(sample.input_lengths, width), symbols, vocabulary.pad_id
+        length_mask(sample.input_lengths, width), symbols, vocabulary.pad_id
     )
     return Encoded(
         input_ids=input_ids,
         labels=np.full(shape, NOT_SCORED, dtype=np.int64),
-        attention_mask=within(sizes, shape[1]).astype(np.int64),
+        attention_mask=length_mask(sizes, shape[1]).astype(np.int64),
         is_end=np.zeros(shape, dtype=bool),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.tasks.numbers import significant_digits
-from eval_harness.tasks.sample import Answer, Sample, fill_behind, within
+from eval_harness.tasks.sample import Answer, Sample, fill_after, length_mask
 from eval_harness.tasks.task import Task
 
 
@@ -205,7 +205,7 @@ class Operation(Task):
         """Draws uniform numbers of so many digits [count]; [count, columns]."""
         numbers = rng.integers(self.base, size=(len(digits), columns))
         numbers[np.arange(len(digits)), digits - 1] = rng.integers(digits > 1, self.base)  # no leading zeros
-        return fill_behind(numbers, digits)
+        return fill_after(numbers, digits)
 
     def _write(
         self, numbers: np.ndarray, widths: np.ndarray, ones_hints: np.ndarray, backwards: bool
@@ -224,7 +224,7 @@ class Operation(Task):
         if self.hints:
             hints = ones_hints[:, None] + (places if self.order == "reversed" else -places)
             symbols = np.stack([hints, symbols], axis=2).reshape(len(numbers), -1)
-        return symbols, within(self._symbols_per_digit * widths, symbols.shape[1])
+        return symbols, length_mask(self._symbols_per_digit * widths, symbols.shape[1])
 
     def _cut(self, inputs: np.ndarray, input_lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The operator's place and the widths of both operands; three arrays [count]."""
@@ -236,7 +236,7 @@ class Operation(Task):
         index = _places(widths, columns, self.order == "reversed")  # a digit's place is where it is written, and back
         source = starts[:, None] + self._symbols_per_digit * (index + 1) - 1
         digits = np.take_along_axis(inputs, np.minimum(source, inputs.shape[1] - 1), axis=1)
-        return fill_behind(digits, widths)
+        return fill_after(digits, widths)
 
 
 def pairs_by_longer(length: int) -> np.ndarray:
@@ -249,14 +249,14 @@ def pairs_by_longer(length: int) -> np.ndarray:
 def _places(widths: np.ndarray, columns: int, backwards: bool) -> np.ndarray:
     """The place of the digit that is written at each column of a number; 0 behind its end; [count, columns]."""
     column = np.arange(columns)
-    return np.where(within(widths, columns), column if backwards else widths[:, None] - 1 - column, 0)
+    return np.where(length_mask(widths, columns), column if backwards else widths[:, None] - 1 - column, 0)
 
 
 def _place_ids(
     answer_widths: np.ndarray, widths: np.ndarray, columns: int, backwards: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The coupled ids of a number, and which of them are real; both [count, columns]."""
-    return answer_widths[:, None] - _places(widths, columns, backwards), within(widths, columns)
+    return answer_widths[:, None] - _places(widths, columns, backwards), length_mask(widths, columns)
 
 
 def _join(
@@ -272,5 +272,5 @@ def _join(
     real = np.column_stack([first_real, np.ones_like(between, dtype=bool), second_real])
     lengths = real.sum(axis=1)
     joined = np.zeros((len(symbols), columns), dtype=np.int64)
-    joined[within(lengths, columns)] = symbols[real]
+    joined[length_mask(lengths, columns)] = symbols[real]
     return joined, lengths

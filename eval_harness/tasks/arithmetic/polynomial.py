@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.sample import Answer, length_mask
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
@@ -64,7 +64,7 @@ class Polynomial(Task):
         """Looks every term up in a table of powers."""
         powers = np.array(VALUES)[:, None] ** np.array(POWERS)  # [values, powers]
         terms = (inputs.shape[1] - 1) // 2
-        real = within(input_lengths // 2, terms)
+        real = length_mask(input_lengths // 2, terms)
         coefficients = np.where(real, inputs[:, 1 : 2 * terms : 2] - FIRST_COEFFICIENT + COEFFICIENTS.start, 0)
         exponents = np.where(real, inputs[:, 2 : 2 * terms + 1 : 2] - FIRST_POWER, 0)
         values = (coefficients * powers[inputs[:, :1], exponents]).sum(axis=1, keepdims=True)

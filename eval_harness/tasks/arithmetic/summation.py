@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
@@ -39,5 +39,5 @@ class Summation(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Adds modulo ten."""
-        digits = fill_behind(inputs + 1, input_lengths)
+        digits = fill_after(inputs + 1, input_lengths)
         return Answer(digits.sum(axis=1, keepdims=True) % 10, np.ones_like(input_lengths))

@@ -8,7 +8,7 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_distinct
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.sample import Answer, length_mask
 from eval_harness.tasks.sources import KAZEMNEJAD
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
@@ -78,7 +78,7 @@ class Lego(Task):
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Follows every variable to what it is made of, twice as far at every step, and collects the signs."""
         clauses = inputs[:, : (inputs.shape[1] - 1) // CLAUSE * CLAUSE].reshape(len(inputs), -1, CLAUSE)
-        rows, numbers = np.nonzero(within((input_lengths - 1) // CLAUSE, clauses.shape[1]))
+        rows, numbers = np.nonzero(length_mask((input_lengths - 1) // CLAUSE, clauses.shape[1]))
         variables, _, signs, made_of, _ = clauses[rows, numbers].T
         source = np.tile(np.arange(ONE + 1), (len(inputs), 1))  # [count, symbols] what each symbol is made of
         negative = np.zeros(source.shape, dtype=bool)

@@ -13,7 +13,7 @@ import numpy as np
 
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.composition.expressions import Expressions
-from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.sample import Answer, length_mask
 from eval_harness.tasks.sources import CSORDAS
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
@@ -124,7 +124,9 @@ class Trees(Task):
 
     def evaluate(self, rows: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The values and depths [N] of expressions [N, W] of these lengths [N], the innermost operators first."""
-        values, levels = self.parse(rows, within(lengths, rows.shape[1]))  # [M], of operators their signs at first
+        values, levels = self.parse(
+            rows, length_mask(lengths, rows.shape[1])
+        )  # [M], of operators their signs at first
         depths = np.ones_like(values)
         by_level = np.split(np.argsort(levels, kind="stable"), np.cumsum(np.bincount(levels))[:-1])
         for arguments, nodes in pairwise(reversed(by_level)):

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eval_harness.tasks.sample import fill_behind
+from eval_harness.tasks.sample import fill_after
 
 
 COUNTED = 60  # the length up to which expressions are counted
@@ -44,7 +44,7 @@ def evaluate(symbols: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     that awaits its second operand. A new level begins as "0 +".
     """
     count = len(symbols)
-    symbols = fill_behind(symbols, lengths, -1)
+    symbols = fill_after(symbols, lengths, -1)
     opens, closes = symbols == OPEN, symbols == CLOSE
     signs = _unary_minus(symbols)
     numbers = np.where(np.pad(signs, ((0, 0), (1, 0)))[:, :-1], -symbols, symbols)

@@ -4,7 +4,7 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind, within
+from eval_harness.tasks.sample import Answer, fill_after, length_mask
 from eval_harness.tasks.task import Task
 
 
@@ -44,7 +44,7 @@ class StackManipulation(Task):
         """A uniform number of bits, then equally likely bits and commands; [count, length]."""
         bits = rng.integers(1, max(length, 2), size=count)
         commands = rng.integers(POP, PUSH_0 + 2, size=(count, length))
-        return np.where(within(bits, length), draw_bits(length, count, rng), commands)
+        return np.where(length_mask(bits, length), draw_bits(length, count, rng), commands)
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Goes through the columns with a stack for every row; a bit at the beginning is pushed."""
@@ -52,11 +52,11 @@ class StackManipulation(Task):
         rows = np.arange(count)
         stacks = np.zeros((count, width + 1), dtype=np.int64)
         heights = np.zeros(count, dtype=np.int64)
-        real = within(input_lengths, width)
+        real = length_mask(input_lengths, width)
         pops, pushes = real & (inputs == POP), real & (inputs != POP)
         bits = np.where(inputs >= PUSH_0, inputs - PUSH_0, inputs)
         for column in range(width):
             stacks[rows, heights] = bits[:, column]  # a pop writes above the top, where it is not seen
             heights = np.maximum(heights + pushes[:, column] - pops[:, column], 0)
         from_top = np.maximum(heights[:, None] - 1 - np.arange(width), 0)
-        return Answer(fill_behind(np.take_along_axis(stacks, from_top, axis=1), heights), heights)
+        return Answer(fill_after(np.take_along_axis(stacks, from_top, axis=1), heights), heights)

@@ -7,7 +7,7 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.numbers import significant_digits
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import Task
 
 
@@ -60,7 +60,7 @@ class BinaryOperation(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Reads the operands; the result has no zeros behind its last 1."""
-        operands = _operands(fill_behind(inputs, input_lengths))
+        operands = _operands(fill_after(inputs, input_lengths))
         result = self.compute(*operands)[:, : inputs.shape[1] - 1]
         return Answer(result, significant_digits(result))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.symbols import Numbered
 
 
@@ -46,5 +46,5 @@ class BucketSort(Numbered):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Sorts every row, its padding kept behind."""
-        ordered = np.sort(fill_behind(inputs, input_lengths, self.symbols), axis=1)
-        return Answer(fill_behind(ordered, input_lengths), input_lengths)
+        ordered = np.sort(fill_after(inputs, input_lengths, self.symbols), axis=1)
+        return Answer(fill_after(ordered, input_lengths), input_lengths)

@@ -7,7 +7,7 @@ import numpy as np
 from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.numbers import floor_sqrt
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import Task
 
 
@@ -53,7 +53,7 @@ class ComputeSqrt(Task):
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Turns numbers to have the least significant bit first, takes the roots, and turns them back."""
         root_lengths = (input_lengths + 1) // 2
-        roots = floor_sqrt(self._turned(fill_behind(inputs, input_lengths), input_lengths))
+        roots = floor_sqrt(self._turned(fill_after(inputs, input_lengths), input_lengths))
         return Answer(self._turned(roots, root_lengths), root_lengths)
 
     def _turned(self, bits: np.ndarray, lengths: np.ndarray) -> np.ndarray:

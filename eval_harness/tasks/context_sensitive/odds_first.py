@@ -4,7 +4,7 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import Task
 
 
@@ -40,5 +40,5 @@ class OddsFirst(Task):
         places = np.arange(width)
         odds = (input_lengths[:, None] + 1) // 2  # [count, 1]
         source = np.where(places < odds, 2 * places, 2 * (places - odds) + 1)  # [count, L]
-        ordered = np.take_along_axis(inputs, fill_behind(source, input_lengths), axis=1)
-        return Answer(fill_behind(ordered, input_lengths), input_lengths)
+        ordered = np.take_along_axis(inputs, fill_after(source, input_lengths), axis=1)
+        return Answer(fill_after(ordered, input_lengths), input_lengths)

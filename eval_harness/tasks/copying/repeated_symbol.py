@@ -10,7 +10,7 @@ import numpy as np
 from eval_harness.tasks.copying.copy import Copy
 from eval_harness.tasks.drawing import draw_distinct
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.sample import Answer, length_mask
 from eval_harness.tasks.sources import KAZEMNEJAD
 from eval_harness.tasks.symbols import Numbered, numerals
 
@@ -116,5 +116,5 @@ class ReplaceRepeated(Numbered):
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Writes the second symbol once for everything behind the colon."""
         target_lengths = input_lengths - 3
-        real = within(target_lengths, inputs.shape[1] - 3)
+        real = length_mask(target_lengths, inputs.shape[1] - 3)
         return Answer(np.where(real, inputs[:, 1:2], 0), target_lengths)

@@ -6,7 +6,7 @@ import numpy as np
 
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import Task, derive_rng
 
 
@@ -60,7 +60,7 @@ class Lexicon(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Looks up every word."""
-        return Answer(fill_behind(self.dictionary()[inputs], input_lengths), input_lengths)
+        return Answer(fill_after(self.dictionary()[inputs], input_lengths), input_lengths)
 
     def dictionary(self) -> np.ndarray:
         """The translation of each word [words], each other than those of all others."""

@@ -10,7 +10,7 @@ import numpy as np
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.corpus import Corpus
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Sample, within
+from eval_harness.tasks.sample import Sample, length_mask
 from eval_harness.tasks.task import derive_rng
 
 
@@ -103,7 +103,7 @@ def _encode(length: int) -> Sample:
     pairs = _commands()[length]
     input_lengths = np.array([len(words) for words, _ in pairs])
     inputs = np.zeros((len(pairs), input_lengths.max()), dtype=np.int64)
-    inputs[within(input_lengths, inputs.shape[1])] = [WORDS.index(word) for words, _ in pairs for word in words]
+    inputs[length_mask(input_lengths, inputs.shape[1])] = [WORDS.index(word) for words, _ in pairs for word in words]
     targets = np.array([[ACTIONS.index(action) for action in actions] for _, actions in pairs])
     lengths = np.full(len(pairs), length)
     return Sample(inputs, targets, input_lengths, lengths, np.ones_like(targets, dtype=bool), None, lengths)

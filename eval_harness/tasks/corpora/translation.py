@@ -12,7 +12,7 @@ from eval_harness.errors import HarnessError
 from eval_harness.tasks.corpora.parallel_text import BIBLE, ParallelText, load_pairs
 from eval_harness.tasks.corpus import ReadCorpus
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Sample, within
+from eval_harness.tasks.sample import Sample, length_mask
 
 
 TENTHS = {"test": (0, 1), "tune": (1, 2), "train": (2, 10), "baseline": (2, 10)}  # of all sources, by their hash
@@ -160,7 +160,7 @@ def _rows(task: Translation, split: str, length: int) -> Sample:
     chosen = np.flatnonzero((tokens.lengths == length) & _within(tokens.tenths, split)).tolist()
     inputs, input_lengths = _stack([tokens.sources[row] for row in chosen], task.input_length(length))
     targets, target_lengths = _stack([tokens.targets[row] for row in chosen], task.output_length(length))
-    scored = within(target_lengths, targets.shape[1])
+    scored = length_mask(target_lengths, targets.shape[1])
     return Sample(inputs, targets, input_lengths, target_lengths, scored, None, np.full(len(chosen), length))
 
 
@@ -201,5 +201,5 @@ def _stack(rows: list[list[int]], width: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows padded on the right [count, width], and their lengths [count]."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     stacked = np.zeros((len(rows), width), dtype=np.int64)
-    stacked[within(lengths, width)] = [number for row in rows for number in row]
+    stacked[length_mask(lengths, width)] = [number for row in rows for number in row]
     return stacked, lengths

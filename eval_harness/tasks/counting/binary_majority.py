@@ -6,7 +6,7 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits_by_count
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.sample import Answer, length_mask
 from eval_harness.tasks.sources import HUANG
 from eval_harness.tasks.task import LABEL_FORMATS, SEQUENCE_FORMATS, Task
 
@@ -44,7 +44,7 @@ class _Majorities(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Compares the counts of every string."""
-        real = within(input_lengths, inputs.shape[1])
+        real = length_mask(input_lengths, inputs.shape[1])
         excess = np.where(real, 2 * inputs - 1, 0)  # [count, L]
         balance = [excess[:, start :: self.strings].sum(axis=1) for start in range(self.strings)]
         return Answer((np.stack(balance, axis=1) > 0).astype(np.int64), np.full_like(input_lengths, self.strings))

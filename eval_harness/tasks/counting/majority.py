@@ -9,7 +9,7 @@ import numpy as np
 
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.sample import Answer, length_mask
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
@@ -80,7 +80,7 @@ class Majority(Task):
     def _counts(self, inputs: np.ndarray, input_lengths: np.ndarray) -> np.ndarray:
         """How often each letter occurs in each row; [count, letters]."""
         cells = inputs + self.letters * np.arange(len(inputs))[:, None]
-        cells = cells[within(input_lengths, inputs.shape[1])]
+        cells = cells[length_mask(input_lengths, inputs.shape[1])]
         return np.bincount(cells, minlength=len(inputs) * self.letters).reshape(len(inputs), self.letters)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from eval_harness.errors import HarnessError
 from eval_harness.tasks.drawing import draw_distinct
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, within
+from eval_harness.tasks.sample import Answer, length_mask
 from eval_harness.tasks.task import Task
 
 
@@ -128,10 +128,10 @@ class Mqar(Task):
         rows, keys = np.nonzero((places < ends) & (places % 2 == 0))
         values[rows, inputs[rows, keys]] = inputs[rows, keys + 1] - self.vocabulary // 2
         found = np.take_along_axis(values, inputs, axis=1)  # [count, L]
-        asked = (found >= 0) & (places >= ends) & within(input_lengths, width)
+        asked = (found >= 0) & (places >= ends) & length_mask(input_lengths, width)
         counts = asked.sum(axis=1)
         targets, positions = np.zeros((2, len(inputs), counts.max()), dtype=np.int64)
-        real = within(counts, targets.shape[1])
+        real = length_mask(counts, targets.shape[1])
         targets[real] = found[asked]
         positions[real] = np.nonzero(asked)[1]
         return Answer(targets, counts, positions=positions)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
@@ -37,5 +37,5 @@ class CycleNavigation(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Adds the steps modulo five."""
-        steps = fill_behind(inputs - 1, input_lengths)  # [count, L]
+        steps = fill_after(inputs - 1, input_lengths)  # [count, L]
         return Answer(steps.sum(axis=1, keepdims=True) % 5, np.ones_like(input_lengths))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
@@ -50,7 +50,7 @@ class ModularArithmetic(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Reads from left to right, keeping the sum so far and the product that is still open."""
-        symbols = fill_behind(inputs, input_lengths)
+        symbols = fill_after(inputs, input_lengths)
         total, product = np.zeros_like(input_lengths), symbols[:, 0]
         for column in range(1, inputs.shape[1] - 1, 2):
             operator, digit = symbols[:, column], symbols[:, column + 1]

@@ -4,7 +4,7 @@ import numpy as np
 
 from eval_harness.tasks.drawing import draw_bits
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind
+from eval_harness.tasks.sample import Answer, fill_after
 from eval_harness.tasks.task import LABEL_FORMATS, Task
 
 
@@ -38,5 +38,5 @@ class Parity(Task):
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Counts the ones modulo two."""
-        bits = fill_behind(inputs, input_lengths)
+        bits = fill_after(inputs, input_lengths)
         return Answer(np.bitwise_xor.reduce(bits, axis=1, keepdims=True), np.ones_like(input_lengths))

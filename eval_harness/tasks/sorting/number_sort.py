@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval_harness.tasks.registry import register_task
-from eval_harness.tasks.sample import Answer, fill_behind, within
+from eval_harness.tasks.sample import Answer, fill_after, length_mask
 from eval_harness.tasks.sources import KAZEMNEJAD
 from eval_harness.tasks.task import Task
 
@@ -51,7 +51,7 @@ class NumberSort(Task):
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
         """Reads the numbers, sorts them and writes them again."""
         numbers, counts = read_numbers(inputs, input_lengths)
-        numbers = np.sort(fill_behind(numbers, counts, MOST + 1), axis=1)
+        numbers = np.sort(fill_after(numbers, counts, MOST + 1), axis=1)
         return Answer(*write_numbers(numbers, counts))
 
 
@@ -60,18 +60,18 @@ def write_numbers(numbers: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, 
     items = numbers.shape[1]
     digits = numbers[:, :, None] // POWERS % 10  # [count, N, 4]
     symbols = np.insert(digits, 4, COMMA, axis=2).reshape(len(numbers), -1)
-    shown = (numbers[:, :, None] >= POWERS) & within(counts, items)[:, :, None]
-    shown = np.concatenate([shown, within(counts - 1, items)[:, :, None]], axis=2).reshape(len(numbers), -1)
+    shown = (numbers[:, :, None] >= POWERS) & length_mask(counts, items)[:, :, None]
+    shown = np.concatenate([shown, length_mask(counts - 1, items)[:, :, None]], axis=2).reshape(len(numbers), -1)
     lengths = shown.sum(axis=1)
     written = np.zeros((len(numbers), 5 * items - 1), dtype=np.int64)
-    written[within(lengths, written.shape[1])] = symbols[shown]
+    written[length_mask(lengths, written.shape[1])] = symbols[shown]
     return written, lengths
 
 
 def read_numbers(inputs: np.ndarray, input_lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Reads rows of symbols; numbers [count, N], and how many each row has [count]."""
     width = inputs.shape[1]
-    real = within(input_lengths, width)
+    real = length_mask(input_lengths, width)
     commas = real & (inputs == COMMA)
     places = np.arange(width)
     # Where each number ends: the next comma, or the end of the row.

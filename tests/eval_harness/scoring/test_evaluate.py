@@ -202,7 +202,7 @@ REFUSALS = {
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_does_not_fit_is_refused_in_one_sentence_and_nothing_is_written(case, tiny_run, monkeypatch):
     act, words = REFUSALS[case]
-    monkeypatch.setattr(evaluation.Scorer, "_forced", never)
+    monkeypatch.setattr(evaluation.Scorer, "_teacher_force", never)
     with pytest.raises(HarnessError, match=words) as refusal:
         act(tiny_run)
     assert "\n" not in str(refusal.value)

@@ -53,7 +53,7 @@ FAULTS = {
     "a symbol twice": ("str(digit) for", "str(digit // 2) for", "alphabets", "input_alphabet has a symbol twice"),
     "out of range": (DRAW, DRAW + " + 1", "alphabets", "input symbol 3 is not in the alphabet, which has 0 to 2"),
     "too long": ("return 1\n", "return 0\n", "sizes", "an answer of length 1 has 1 symbols; output_length says 0"),
-    "too short": ("return 1\n", "return 2\n", "sizes", "varying_answers is not said"),
+    "too short": ("return 1\n", "return 2\n", "sizes", "varying_answers is not set"),
     "reads padding": (LAST, "inputs[:, -1:]", "padding", "answers of length 1 change when the inputs are padded"),
     "miscounted": (
         ONE,
@@ -66,7 +66,7 @@ FAULTS = {
         ONE,
         "    def coupled_ids(self, sample):\n        return sample.inputs + 1, sample.targets + 1\n\n" + ONE,
         "sizes",
-        "coupled_ids of length 1 have shapes [(512, 1), (512, 1)]; wanted are [(512, 1), (512, 3)]",
+        "coupled_ids of length 1 have shapes [(512, 1), (512, 1)]; expected are [(512, 1), (512, 3)]",
     ),
     "ids from zero": (
         ONE,
