@@ -12,7 +12,7 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> HarnessError:
     """Builds the error for a name that is not in a closed set.
 
     Args:
-        kind: what the name stands for, as a reader would say it ("task", "format").
+        kind: the kind of name, in words ("task", "format").
         value: the name that was given.
         allowed: the names there are.
     """

@@ -22,12 +22,12 @@ MODEL_VERSION = 2  # raised when the code of a model changes what training gives
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One training run: everything that its weights depend on.
+    """One training run: all that its weights depend on.
 
     Attributes:
         task: key of the task ("parity", "majority:letters=5").
         model: name of the architecture ("lstm", "transformer-rope", "gpt2"), or the folder or Hub id of a checkpoint.
-        format: how the task is posed; empty for the task's first format.
+        format: name of the format; empty for the task's first format.
         bos: whether sequences begin with <bos>.
         budget: parameters without token embeddings, output head and position tables; a checkpoint has its own size.
         config: configuration fields that override what the solver and the architecture choose.

@@ -1,4 +1,4 @@
-"""Where text goes that people read: a terminal at its own width, a file or pipe at one that wraps nothing."""
+"""Console output: the terminal's width, or one that wraps nothing for files and pipes."""
 
 import json
 import sys

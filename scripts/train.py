@@ -1,4 +1,4 @@
-"""Trains one model on one task, alone or under `accelerate launch`; every flag of `TrainingArguments` works.
+"""Trains one model on one task, by itself or under `accelerate launch`; every flag of `TrainingArguments` works.
 
 python scripts/train.py --task parity --model lstm --output_dir runs/parity_lstm
 python scripts/train.py recipe.yaml --learning_rate 3e-4
@@ -23,7 +23,7 @@ from eval_harness.training.train import train
 
 @dataclass
 class RunArguments:
-    """What to train; the training itself is said with the Trainer's flags."""
+    """The run; the training itself takes the flags of the Trainer."""
 
     task: str | None = field(default=None, metadata={"help": "task, with options: parity, majority:letters=5"})
     model: str | None = field(

@@ -1,4 +1,4 @@
-"""What commands take from users: names of their own files, quantities, lengths."""
+"""Arguments of commands: users' own files, quantities, lengths."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ def parse_quantity(text: str) -> int:
     """Reads 100000, 100k or 1.5M.
 
     Raises:
-        HarnessError: it is none of these, or not above 0.
+        HarnessError: it has another form, or is not above 0.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text.strip())
     value = round(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()]) if match else 0

@@ -173,7 +173,7 @@ def report(
 @app.command()
 def publish(
     source: Annotated[Path, typer.Argument(help="Folder of a run or of a study.")],
-    to: Annotated[str, typer.Option(help="User or organisation; for a run also a whole repository id.")],
+    to: Annotated[str, typer.Option(help="User or organisation; for a run also a complete repository id.")],
     push: Annotated[bool, typer.Option("--push/--dry-run", help="Upload, or show what would be uploaded.")] = False,
     private: Annotated[bool, typer.Option(help="Make new repositories private.")] = False,
     output: Annotated[

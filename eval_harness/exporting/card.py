@@ -1,4 +1,4 @@
-"""The card of an exported task. All it says follows from the task and the rows: equal exports give equal bytes."""
+"""The card of an exported task. Its content follows from the task and the rows: equal exports give equal bytes."""
 
 import shlex
 from collections.abc import Mapping
@@ -47,10 +47,10 @@ class Export:
 
     @property
     def configurations(self) -> list[dict]:
-        """What `load_dataset` offers: every length together, and each alone."""
+        """The configurations of `load_dataset`: all lengths together, and each length separately."""
         together = {"config_name": EVERY_LENGTH, "default": True, "data_files": self._files("*")}
-        alone = ({"config_name": f"length_{n}", "data_files": self._files(n)} for n in self.lengths)
-        return [together, *alone]
+        single = ({"config_name": f"length_{n}", "data_files": self._files(n)} for n in self.lengths)
+        return [together, *single]
 
     def _files(self, length: int | str) -> list[dict]:
         return [{"split": split, "path": self.file(length, split)} for split in self.splits]

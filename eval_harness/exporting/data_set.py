@@ -58,7 +58,7 @@ def export_task(
     splits: Sequence[str] = ("test",),
     lm_eval: bool = False,
 ) -> Path:
-    """Writes a task's examples as Parquet files with a data card. The folder appears whole or not at all.
+    """Writes a task's examples as Parquet files with a data card. The folder appears complete or not at all.
 
     Args:
         task: the task or its key.
@@ -120,5 +120,5 @@ def _table(task: Task, sample: Sample, scored: bool) -> pa.Table:
 
 
 def _cut(rows: np.ndarray, sample: Sample) -> list[np.ndarray]:
-    """What is said of each symbol of the targets, without the padding."""
+    """A column over the symbols of the targets, without the padding."""
     return [row[:length] for row, length in zip(rows, sample.target_lengths, strict=True)]

@@ -1,7 +1,7 @@
 """Tasks of lm-evaluation-harness that read an exported folder: a group, and in it a task for each length.
 
-The prompt is the symbols alone: the tokenizer of a run adds <bos> and <sep>. The answer is generated greedily and
-compared as a whole, as exact match is here; there is room for one token more than the longest answer, so that a model
+The prompt is only the symbols: the tokenizer of a run adds <bos> and <sep>. The answer is generated greedily and
+compared in full, as in exact match here; there is room for one token more than the longest answer, so that a model
 that does not end in time is wrong.
 """
 

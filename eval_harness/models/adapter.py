@@ -1,4 +1,4 @@
-"""What a model can do, behind one interface for our models and for the model types of transformers."""
+"""Capabilities of models: one interface for ours and for the model types of transformers."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ LONGREACH_TYPES = frozenset(config_class.model_type for config_class in hf_model
 
 
 class ModelAdapter(ABC):
-    """What a model can do, by its configuration.
+    """The capabilities of a model, by its configuration.
 
     Args:
         config: the model's configuration.
@@ -75,7 +75,7 @@ class ModelAdapter(ABC):
 
     @abstractmethod
     def probe(self, model: Any, sizes: dict[str, int], decodes: bool) -> Probe:
-        """How a model can be decoded.
+        """Finds how a model can be decoded.
 
         Args:
             model: the model, in evaluation.
@@ -92,7 +92,7 @@ class ModelAdapter(ABC):
 
 
 class LongreachAdapter(ModelAdapter):
-    """Our own models, which declare what they can do."""
+    """Our models, which declare their capabilities."""
 
     tokenizer_class = AutoTokenizer
     computes_loss = True
@@ -120,14 +120,14 @@ class LongreachAdapter(ModelAdapter):
         """Nothing is tried: our configurations refuse such choices themselves."""
 
     def probe(self, model: Any, sizes: dict[str, int], decodes: bool) -> Probe:
-        """The model's own statement."""
+        """The declared capabilities."""
         return declared(model)
 
 
 class LibraryAdapter(ModelAdapter):
-    """The model types of transformers, which are tried where their configuration does not show what they can do."""
+    """The model types of transformers, which are probed where the configuration does not show a capability."""
 
-    tokenizer_class = PreTrainedTokenizerFast  # some types have a class of their own, which would add tokens
+    tokenizer_class = PreTrainedTokenizerFast  # some types have their own class, which would add tokens
     computes_loss = False
     uses_all_parameters = False  # experts that no token takes, poolers that no head reads
 
@@ -187,6 +187,6 @@ def head_of(model: PreTrainedModel) -> str:
 
 
 def declared(model: Any) -> Probe:
-    """What a model declares of itself; nothing, unless it is ours."""
+    """The capabilities that a model declares; library models declare none."""
     stable = getattr(model, "prefix_stable", False)
     return Probe(prefix_stable=stable, cached=stable)

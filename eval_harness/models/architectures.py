@@ -1,4 +1,4 @@
-"""What the name of a model stands for. Model types of transformers itself are in `library_types`."""
+"""Our architectures by name. Model types of transformers are in `library_types`."""
 
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -20,13 +20,13 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a name stands for.
+    """A model class with the fields that its name implies.
 
     Attributes:
-        name: what users type.
+        name: the name that users type.
         config_class: configuration class of the model.
         fields: configuration fields that the name implies.
-        head: what it answers with, as a format says.
+        head: its head, as formats name it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Architecture:
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether the width alone sets the size."""
+        """Whether only the width sets the size."""
         return not hasattr(self.config_class, "intermediate_size")
 
 
@@ -62,9 +62,9 @@ ENCODER_DECODERS = {
 def get_architecture(name: str, head: str = "token") -> Architecture | LibraryArchitecture:
     """The architecture of that name; with the head "sequence_to_sequence" its encoder-decoder.
 
-    Names that are none of ours are model types of transformers ("gpt2", "t5").
+    Other names are model types of transformers ("gpt2", "t5").
 
-    After `transformer-` and `universal_transformer-` any position encoding may stand that a configuration names:
+    After `transformer-` and `universal_transformer-` any position encoding of a configuration may follow:
     several at once ("transformer-rope+fox"), or one of the user's own file ("transformer-recency.Recency").
 
     Raises:
@@ -105,7 +105,7 @@ def make_config(architecture: Architecture, values: dict):
     """Builds a configuration; the user has to fix unknown keys and values that the class refuses."""
     try:
         config = architecture.config_class(**values)
-    except Exception as error:  # the library wraps ours in errors of its own
+    except Exception as error:  # the library wraps ours in its own errors
         cause = error.__cause__ or error
         raise HarnessError(f"{architecture.name}: {cause}") from error
     known = {each.name for each in fields(config)}

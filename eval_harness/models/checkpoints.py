@@ -17,7 +17,7 @@ def is_checkpoint(name: str) -> bool:
 
 
 def revision_of(source: str) -> str:
-    """What tells one state of a checkpoint from another: the commit on the Hub, or a digest of a folder's files.
+    """The identity of a checkpoint's state: the commit on the Hub, or a digest of the folder's files.
 
     Raises:
         HarnessError: there is no such checkpoint.
@@ -57,7 +57,7 @@ def _commit(source: str) -> str:
     )
 
     try:
-        # In the cache, each commit has a folder of its own.
+        # In the cache, each commit has its own folder.
         return Path(hf_hub_download(source, "config.json")).parent.name
     except RepositoryNotFoundError as error:
         raise HarnessError(f"There is no {source!r}: no folder, and no model on the Hub that you may read.") from error

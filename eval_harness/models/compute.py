@@ -1,7 +1,7 @@
-"""What a model costs: parameters, floating-point operations, memory.
+"""The cost of a model: parameters, floating-point operations, memory.
 
 Operations are those of matrix products, a multiplication and an addition each. Attention is counted in full, also
-where a causal mask makes half of it idle, since that is what the kernels are given. So are stacks and tapes: every
+where a causal mask makes half of it idle, because kernels compute it in full. So are stacks and tapes: every
 cell that there is at a token costs one product for each move, although most may be empty.
 
 Of model types that are not ours the same is counted, as torch sees it in plain PyTorch: what is done element by

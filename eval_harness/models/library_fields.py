@@ -20,7 +20,7 @@ class Sizes:
         width: of the states.
         heads: of attention, or of what a type has in its place.
         feed_forward: width inside a feed-forward block, of each expert where there are several.
-        layers: of each stack; None where the type needs a number of its own.
+        layers: of each stack; None where the type needs its own number.
         positions: the longest sequence that must fit, in tokens.
         vocabulary: number of tokens.
     """
@@ -38,7 +38,7 @@ class Sizes:
         return self.width // self.heads
 
 
-# The fields of each role; the first that a configuration has is the one that a user is told of.
+# The fields of each role; the first that a configuration has is the one that users see.
 WIDTH = (
     *("hidden_size", "d_model", "n_embd", "emb_dim", "dim"),
     # Widths that may differ from it, and factorise an embedding or widen a part; here they do not.
@@ -113,7 +113,7 @@ DISENTANGLED = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
 EXCEPTIONS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
     # By default it has no attention layer, and its cache cannot do without one.
     "bamba": lambda size: {"attn_layer_indices": [(size.layers or 2) - 1]},
-    # Its causal head takes a configuration that says so; the default does not.
+    # Its causal head needs a configuration that is marked as causal; the default is not.
     "bert-generation": lambda size: {"is_decoder": True},
     # The query, key and value matrix is laid out for four accelerators.
     "codegen": lambda size: {"n_head": 4, "rotary_dim": size.width // 4},
@@ -134,7 +134,7 @@ EXCEPTIONS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
     "led": lambda size: {"attention_window": 64, "max_encoder_position_embeddings": size.positions + 64},
     "longformer": lambda size: {"attention_window": 64},
     # heads times their width has to be `expand` (2) times the width. By default the state (128), the groups (8) and
-    # the chunks (256) alone outgrow small budgets: the scan in plain PyTorch holds chunk² · heads · state numbers.
+    # the chunks (256) outgrow small budgets: the scan in plain PyTorch holds chunk² · heads · state numbers.
     "mamba2": lambda size: {
         "num_heads": size.heads,
         "head_dim": 2 * size.head,
@@ -143,8 +143,8 @@ EXCEPTIONS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
         "chunk_size": 32,
     },
     # The decoder of a Reformer, as in the paper: plain positions, since axial ones fix the length of training
-    # sequences; chunks short enough to hash sequences of training length, and a table that holds the last one whole; a
-    # number of buckets that does not depend on the first batch.
+    # sequences; chunks short enough to hash sequences of training length, and a table that holds the complete last
+    # one; a number of buckets that does not depend on the first batch.
     "reformer": lambda size: {
         "is_decoder": True,
         "attn_layers": ["local", "lsh"] * max(1, (size.layers or 2) // 2),
@@ -154,7 +154,7 @@ EXCEPTIONS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
         "max_position_embeddings": 16 * math.ceil(size.positions / 16),
         "num_buckets": 8,
     },
-    # It counts its blocks twice; kernels for accelerators compute in bfloat16 unless told otherwise; its cache fits
+    # It counts its blocks twice; kernels for accelerators compute in bfloat16 by default; its cache fits
     # only widths that are multiples of 128.
     "xlstm": lambda size: {
         "num_blocks": size.layers,
@@ -168,10 +168,10 @@ EXCEPTIONS: dict[str, Callable[[Sizes], dict[str, Any]]] = {
     "xmod": lambda size: {"languages": ["en_XX"], "default_language": "en_XX"},
 }
 
-# Made of configurations of their own, none of which is for images or sound.
+# Made of sub-configurations, none of which is for images or sound.
 OF_PARTS = frozenset({"mpt", "esm"})
 
-# Beyond the longest sequence: some tables begin behind the padding's id.
+# Beyond the longest sequence: some tables begin after the padding's id.
 SPARE_POSITIONS = 2
 
 

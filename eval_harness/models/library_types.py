@@ -1,7 +1,7 @@
-"""The model types of transformers itself: which of them answer what, and how one is configured and built.
+"""The model types of transformers: their heads, and how one is configured and built.
 
 A type is named as in its configuration files (`gpt2`, `llama`, `t5`). What sizes its fields get at a budget is in
-`library_sizes`, how they are called in `library_fields`.
+`library_sizes`, the fields' names in `library_fields`.
 """
 
 import math
@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.models.auto.modeling_auto import (  # names alone: the mappings would import every configuration
+from transformers.models.auto.modeling_auto import (  # only names: the mappings would import every configuration
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
@@ -48,7 +48,7 @@ class LibraryArchitecture:
     Attributes:
         name: what users type: the type.
         config_class: configuration class of the model.
-        head: what it answers with, as a format says.
+        head: its head, as formats name it.
     """
 
     name: str
@@ -57,19 +57,19 @@ class LibraryArchitecture:
 
 
 def list_library_types() -> list[str]:
-    """The types that some format can train, by name; that each meets a budget is not said."""
+    """The types that can be trained in some format, by name. Not all of them meet a budget."""
     mappings = (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
         MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     )
-    # Our causal classes stand in the first mapping too, under names that are no types.
+    # Our causal classes are in the first mapping too, under names that are no types.
     return sorted({name for mapping in mappings for name in mapping if name in CONFIG_MAPPING})
 
 
 def get_library_type(name: str, head: str = "token") -> LibraryArchitecture:
-    """The architecture of a type, with the head that a format asks for.
+    """The architecture of a type, with the head that a format needs.
 
     Raises:
         HarnessError: the type has no such head, or reads more than tokens.
@@ -89,7 +89,7 @@ def get_library_type(name: str, head: str = "token") -> LibraryArchitecture:
 
 
 def own_names(architecture: LibraryArchitecture, given: dict[str, Any]) -> dict[str, Any]:
-    """Fields under the names that a type has for them, where it has others than most.
+    """Fields under the type's own names, where they differ from the usual ones.
 
     Raises:
         HarnessError: the configuration has no such field.
@@ -106,7 +106,7 @@ def own_names(architecture: LibraryArchitecture, given: dict[str, Any]) -> dict[
 def make_library_config(
     architecture: LibraryArchitecture, size: Sizes, needs: dict[str, Any], given: dict[str, Any]
 ) -> PreTrainedConfig:
-    """A configuration of a size; what is given goes before everything else.
+    """A configuration of a size; given fields take precedence.
 
     Args:
         architecture: whose.
@@ -120,7 +120,7 @@ def make_library_config(
 
 
 def align_labels(model: Any) -> PreTrainedModel:
-    """Tells the Trainer that labels are counted as they stand, and that the model takes no part in the loss."""
+    """Marks a model so that the Trainer counts labels without a shift and does not expect it to normalise the loss."""
     model.loss_type = "ForMaskedLM"
     model.accepts_loss_kwargs = False
     if model.config.model_type == "reformer":
@@ -129,7 +129,7 @@ def align_labels(model: Any) -> PreTrainedModel:
 
 
 def is_causal(config: PreTrainedConfig) -> bool:
-    """Whether the model that answers at the tokens it reads sees none behind them."""
+    """Whether the logits at a token depend on no later token."""
     if config.model_type in BIDIRECTIONAL or config.is_encoder_decoder:
         return False
     if type(config) in MODEL_FOR_MASKED_LM_MAPPING:
@@ -155,7 +155,7 @@ def default_layers(config_class: type[PreTrainedConfig]) -> int:
 
 
 def refusal(name: str, error: Exception) -> HarnessError:
-    """What a type says when it cannot be built or run, in one line."""
+    """The error of a type that cannot be built or run, in one line."""
     cause = error.__cause__ or error
     lines = str(cause).strip().splitlines() or [""]
     kind = "" if isinstance(cause, ValueError) else f"{type(cause).__name__}: "
@@ -179,13 +179,11 @@ def _auto_classes(config_class: type[PreTrainedConfig]) -> dict[str, Any]:
 
 def _text_of(name: str) -> str:
     text = f"{name}_text"
-    return (
-        f"; its language model alone is {text!r}." if text in CONFIG_MAPPING else "; only single models can be sized."
-    )
+    return f"; its language model is {text!r}." if text in CONFIG_MAPPING else "; only single models can be sized."
 
 
 def _needed(config_class: type[PreTrainedConfig], needs: dict[str, Any]) -> dict[str, Any]:
-    """What the task needs, as far as the configuration has a place for it."""
+    """The fields that the task needs, if the configuration has them."""
     known = {each.name for each in fields(config_class)}
     as_index = {key.replace("_token_id", "_index"): value for key, value in needs.items()}  # as XLM calls them
     wanted = needs | as_index | {"forced_eos_token_id": None, "forced_bos_token_id": None}
@@ -193,7 +191,7 @@ def _needed(config_class: type[PreTrainedConfig], needs: dict[str, Any]) -> dict
 
 
 def _whole_chunks(model: PreTrainedModel, arguments: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    """Pads training sequences of a Reformer to whole chunks, as it does itself in evaluation alone; the loss cuts."""
+    """Pads a Reformer's training sequences to complete chunks, as it does itself in evaluation; the loss cuts them."""
     chunks = (model.config.local_attn_chunk_length, model.config.lsh_attn_chunk_length)
     tokens = inputs["input_ids"]
     missing = -tokens.shape[1] % math.lcm(*chunks)

@@ -1,4 +1,4 @@
-"""What `longreach models NAME` shows of one model."""
+"""The description of a model for `longreach models NAME`."""
 
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig
@@ -10,7 +10,7 @@ from eval_harness.models.warm_start import describe_checkpoint
 from eval_harness.tokenization.vocabulary import Vocabulary
 
 
-# Where no task says so.
+# Without a task.
 NEEDS = {
     "vocab_size": 32,
     "pad_token_id": Vocabulary.pad_id,

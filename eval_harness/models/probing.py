@@ -1,4 +1,4 @@
-"""What a model that is not ours can do, found out by trying it.
+"""Capabilities of library models, found by running them.
 
 T tokens
 """
@@ -23,11 +23,11 @@ PROMPT = 12
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found.
+    """The capabilities that decoding depends on.
 
     Attributes:
-        prefix_stable: whether what the model says at a token stays when more tokens follow.
-        cached: whether `generate()` says with its cache what it says without.
+        prefix_stable: whether the logits at a token stay the same when more tokens follow.
+        cached: whether `generate()` gives the same logits with and without its cache.
     """
 
     prefix_stable: bool
@@ -35,14 +35,14 @@ class Probe:
 
 
 def probe_model(model: Any, sizes: dict[str, int], decodes: bool) -> Probe:
-    """Tries a model on one random sequence, on the CPU wherever the model stands.
+    """Runs a model on one random sequence, on the CPU whatever its device is.
 
-    There a position beyond a table is an error that can be told; an accelerator could not be used after it.
+    There a position beyond a table raises an error; an accelerator would be unusable afterwards.
 
     Args:
         model: the model, in evaluation.
         sizes: the length of the longest sequences that it will be given, by the argument that carries them.
-        decodes: whether it will answer token by token, behind the last of these.
+        decodes: whether it will generate tokens after the last of these.
 
     Raises:
         HarnessError: the model cannot take so many tokens.
@@ -53,12 +53,12 @@ def probe_model(model: Any, sizes: dict[str, int], decodes: bool) -> Probe:
         if not decodes:
             return Probe(prefix_stable=False, cached=False)
         last = list(sizes)[-1]
-        whole = inputs[last]
+        complete = inputs[last]
         stable = True
         for size in {min(PROMPT, sizes[last]), (sizes[last] + 1) // 2, max(1, sizes[last] - 1)}:
-            shorter = model(**inputs | {last: whole[:, :size]}, **uncached(model)).logits
+            shorter = model(**inputs | {last: complete[:, :size]}, **uncached(model)).logits
             stable &= _alike(shorter, logits[:, :size])
-        return Probe(prefix_stable=stable, cached=_cache_agrees(model, inputs | {last: whole[:, :PROMPT]}))
+        return Probe(prefix_stable=stable, cached=_cache_agrees(model, inputs | {last: complete[:, :PROMPT]}))
 
 
 @contextmanager
@@ -80,10 +80,10 @@ def _first_logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def attends_ahead(model: PreTrainedModel, tokens: int) -> bool:
-    """Whether what a model says at a token depends on those behind it, so that it would read the answer.
+    """Whether the logits at a token depend on later tokens, so that the model would read the answer.
 
-    Sorting tokens into buckets, as a Reformer does, moves them about but tells none of them of a later one; so it is
-    the gradient that decides, and not a change of the output.
+    Sorting tokens into buckets, as a Reformer does, changes outputs without passing on later tokens, so the
+    gradient decides, not a change of the output.
 
     Args:
         model: the model.
@@ -132,7 +132,7 @@ def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 
 def decode(model: Any, new_tokens: int, **inputs) -> Any:
-    """Greedy decoding behind prompts of equal length, prompts included; what `generate()` takes may be added."""
+    """Greedy decoding after prompts of equal length, prompts included; further arguments go to `generate()`."""
     start = {"decoder_start_token_id": Vocabulary.bos_id} if "decoder_input_ids" in inputs else {}
     with redirect_stdout(None):  # a Reformer prints at every token
         return model.generate(

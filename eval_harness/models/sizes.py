@@ -1,8 +1,8 @@
 """The sizes at which a model meets a budget of parameters.
 
 The budget counts what computes: parameters without token embeddings, output head and position tables. The solver sets
-the hidden size as a number of heads of fixed width, then the feed-forward size, and says what it chose. Model types
-of transformers itself are in `library_sizes`.
+the hidden size as a number of heads of fixed width, then the feed-forward size, and reports its choice. Model
+types of transformers are in `library_sizes`.
 """
 
 import math
@@ -44,8 +44,8 @@ def size_model(
     Args:
         name: name of the architecture.
         budget: counted parameters.
-        head: what it answers with, as a format says.
-        needs: fields that the task asks for, such as `vocab_size` and `max_position_embeddings`; a configuration that
+        head: its head, as formats name it.
+        needs: fields that the task needs, such as `vocab_size` and `max_position_embeddings`; a configuration that
             has no such field does without.
         config: configuration fields that the user gives; sizes among them are kept.
 
@@ -119,7 +119,7 @@ def _solve_width_and_feed_forward(architecture, given, budget):
 
 def _widths(given, budget):
     heads = given.get("num_attention_heads")
-    widest = math.isqrt(budget) // 2 + 1  # one layer of attention alone has 4 D^2 parameters
+    widest = math.isqrt(budget) // 2 + 1  # one layer of attention has 4 D^2 parameters
     if heads is not None:
         return [{"hidden_size": 2 * heads * half} for half in range(1, max(2, widest // (2 * heads) + 1))]
     # Budgets too small for one head of the usual width take one narrower head.

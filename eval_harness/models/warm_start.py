@@ -24,8 +24,8 @@ def describe_checkpoint(
     Args:
         source: folder or Hub id.
         revision: as `revision_of` gives it.
-        head: what the model answers with, as a format says.
-        needs: fields that the task asks for, such as `vocab_size`; the checkpoint's tables of positions stay.
+        head: the model's head, as formats name it.
+        needs: fields that the task needs, such as `vocab_size`; the checkpoint's tables of positions stay.
         given: configuration fields that the user gives.
 
     Raises:
@@ -63,7 +63,7 @@ def start_from(source: str, revision: str, config: PreTrainedConfig, head: str, 
         source: folder or Hub id.
         revision: as `revision_of` gives it.
         config: as `describe_checkpoint` gives it.
-        head: what the model answers with, as a format says.
+        head: the model's head, as formats name it.
         tokens: the task's, in the order of their ids.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The card of a published run. All it says comes from the run's results: equal results give equal bytes.
+"""The card of a published run. Its content comes from the run's results: equal results give equal bytes.
 
 The prose is in `model_cards/template.md`; this file turns results into what the template shows, and into the
 `model-index` that the Hub reads.
@@ -58,7 +58,7 @@ def model_card(results: list[RunResult], repo_id: str, config: dict[str, Any]) -
     """The card of one run.
 
     Args:
-        results: the run's evaluation cells, at least one; the card tells them in this order.
+        results: the run's evaluation cells, at least one; the card lists them in this order.
         repo_id: the repository it is written for.
         config: the model's `config.json`.
     """
@@ -147,7 +147,7 @@ def _ranges(result: RunResult) -> tuple[str, str]:
 
 
 def _setting(result: RunResult) -> str:
-    """What else a number depends on, in words."""
+    """The format and <bos> of a cell, in words."""
     return f"{words(result.cell['format'])} format{'' if result.cell['bos'] else ', without `<bos>`'}"
 
 

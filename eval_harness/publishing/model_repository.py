@@ -1,7 +1,7 @@
 """Publishing: a finished run becomes a folder as the Hub wants it, and, when asked, a model repository.
 
-The folder is made first and whole, so that nothing is lost when the Hub cannot be reached; pushing it is a step of its
-own that may be repeated. Everything that can be wrong with a name or a token is found before the first file is made.
+The folder is completed first, so that nothing is lost when the Hub cannot be reached; pushing it is a separate step
+that may be repeated. Names and tokens are checked before the first file is made.
 
 ```
 README.md                      the card, with its model-index
@@ -74,8 +74,8 @@ def publish(
 
     Args:
         source: a run's folder or a study's.
-        to: a user or organisation, under which a run is named `<study>-<run folder>`; for one run also a whole
-            repository id.
+        to: a user or organisation, under which a run is named `<study>-<run folder>`; for one run also a
+            complete repository id.
         push: upload; without it nothing leaves this machine.
         private: make new repositories private.
         output: where to put the prepared folder (of a study: a folder in it for each run); `<run folder>/hub` if None.
@@ -109,12 +109,12 @@ def describe(outcome: Outcome) -> str:
 
 
 def prepare(run_folder: str | Path, output_folder: str | Path, repo_id: str, overwrite: bool = False) -> Path:
-    """Makes the folder to upload. It appears whole or not at all.
+    """Makes the folder to upload. It appears complete or not at all.
 
     Args:
         run_folder: a trained and scored run.
         output_folder: the folder to make.
-        repo_id: the repository that the card speaks of.
+        repo_id: the repository that the card is for.
         overwrite: replace a folder that an earlier call made; any other folder is always refused.
 
     Raises:
@@ -193,7 +193,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False, token: str | N
     Args:
         folder: what `prepare` made.
         repo_id: the repository; it is created if there is none.
-        private: whether it is created private; an existing repository keeps what it is.
+        private: whether it is created private; an existing repository keeps its visibility.
         token: the Hub's token; the stored one if None.
 
     Raises:
@@ -214,7 +214,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False, token: str | N
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         raise HarnessError(
             f"Pushing {repo_id} failed: {_in_one_line(error)}. "
-            f"The prepared folder is whole at {folder}; the same command pushes it again."
+            f"The prepared folder is complete at {folder}; the same command pushes it again."
         ) from error
     return str(url)
 
@@ -250,7 +250,7 @@ def _repositories(runs: list[Path], to: str, is_study: bool) -> dict[str, Path]:
 
 
 def _repo_name(run: Path) -> str:
-    """`<study>-<run folder>`, or the folder alone where there is no study, in the Hub's alphabet."""
+    """`<study>-<run folder>`, or only the folder where there is no study, in the Hub's alphabet."""
     study, name = RunFolder(run).read_record()["study"], RunFolder(run).name
     name = f"{study}-{name}" if study else name
     name = re.sub(r"[^A-Za-z0-9._-]", "-", name)
@@ -328,7 +328,7 @@ def _check_own_code(run: RunFolder, config: dict) -> None:
 
 
 def _replace_folder(new: Path, old: Path) -> None:
-    """Puts one folder in the place of another, which a rename alone cannot do."""
+    """Replaces one folder by another, which takes more than a rename."""
     retired = old.with_name(f".{old.name}.old")
     shutil.rmtree(retired, ignore_errors=True)
     if old.exists():
@@ -338,7 +338,7 @@ def _replace_folder(new: Path, old: Path) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """What an error says first; of an upload that the Hub's client only calls failed, also why it failed."""
+    """The first line of an error; of a failed upload also the first line of its cause."""
     text = (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
     if isinstance(error, RuntimeError) and error.__cause__ is not None:
         return f"{text}: {_in_one_line(error.__cause__)}"

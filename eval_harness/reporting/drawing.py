@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
 }
 
 # Okabe and Ito's colours but yellow, then three of Paul Tol's; no two that follow each other are alike to a
-# colour-blind reader. There is one marker fewer, so that a model past the tenth has a pair of its own again.
+# colour-blind reader. There is one marker fewer, so that a model past the tenth has its own pair again.
 _COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -148,7 +148,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
 
 
 def to_svg(figure: Figure, description: str, prefix: str) -> str:
-    """The figure as an SVG element to stand inside a page.
+    """The figure as an SVG element for a page.
 
     Args:
         figure: the figure.

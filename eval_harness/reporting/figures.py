@@ -41,7 +41,7 @@ _BASELINES = {
 
 
 def accuracy_figure(results: Sequence[RunResult], marks: Palette | None = None) -> Figure:
-    """Accuracy against length for every model: exact match and, where it says more, token accuracy below.
+    """Accuracy against length for every model: exact match and, where it adds something, token accuracy below.
 
     Of one run the line has its Wilson interval around it; of two to four seeds the line has the range and a point
     per seed; of five or more it is the median, with every seed as a fine line. Enumerable lengths are hollow.
@@ -115,7 +115,7 @@ def one_group(results: Sequence[RunResult]) -> Group:
 
 
 def tokens_say_more(results: Sequence[RunResult]) -> bool:
-    """Whether token accuracy tells anything that exact match does not: answers of one symbol have both alike."""
+    """Whether token accuracy differs from exact match: for answers of one symbol they are equal."""
     rows = [row for result in results for row in result.lengths]
     return any(abs(row["tokens"] - row["exact"]) > 0.005 for row in rows)
 
@@ -201,7 +201,7 @@ def _draw_arm(axes: Axes, arm: Arm, metric: Metric, mark: Mark) -> EndLabel:
 
 
 def _draw_baselines(axes: Axes, group: Group, metric: Metric) -> list[EndLabel]:
-    """The baselines, one line for those that lie together, and the threshold that reach asks for."""
+    """The baselines, one line for those that lie together, and the threshold of reach."""
     rows = group.arms[0].results[0].lengths
     lengths = [row["length"] for row in rows]
     ends = []

@@ -1,4 +1,4 @@
-"""Which runs may stand side by side: grouped by what must be equal, then by model, then by seed."""
+"""Comparable runs: grouped by task, format and lengths, then by model, then by seed."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _NOT_OF_THE_MODEL = {"task", "task_version", "format", "bos", "train_length", "m
 
 @dataclass(frozen=True)
 class ReportGroupKey:
-    """What is equal for all numbers of one table: the task, how it is asked, and the lengths."""
+    """The key of a group of comparable results: task, format, decoding and lengths."""
 
     task: str
     task_version: int
@@ -89,10 +89,10 @@ def report_group_key(result: RunResult) -> ReportGroupKey:
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs of one model that differ in their seed alone, by seed."""
+    """The runs of one model that differ only in their seed, by seed."""
 
     label: str
-    """The model's name, and what sets it apart where the name alone does not."""
+    """The model's name, with the fields that set it apart if the name does not."""
     condition: str
     """Mask and position ids: never mixed without a heading."""
     results: list[RunResult]
@@ -128,7 +128,7 @@ class Group:
 def group_results(results: Iterable[RunResult]) -> list[Group]:
     """Groups evaluated runs by setting and, within one, by everything about the training but the seed.
 
-    Groups of one skill stand together.
+    Groups of one skill follow each other.
     """
     by_setting: dict[ReportGroupKey, list[RunResult]] = defaultdict(list)
     for result in results:
@@ -173,7 +173,7 @@ def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _labels(arms: Sequence[RunResult]) -> list[str]:
-    """The model's name alone where it is the only one of its name, else with the fields that differ."""
+    """The model's name; with the fields that differ if another model has the same name."""
     fields = [_flat(_model_fields(arm)) for arm in arms]
     labels = []
     for mine in fields:

@@ -61,5 +61,5 @@ def plural(count: int, noun: str) -> str:
 
 
 def words(name: str) -> str:
-    """An identifier as a reader says it: underscores become spaces."""
+    """An identifier in words: underscores become spaces."""
     return name.replace("_", " ")

@@ -24,13 +24,13 @@ CLAIM_SEEDS = 5
 _REACH_CAPTION = (
     "Reach: the last tested length before the first that fails. Bar: the median over the seeds that fit; one mark per "
     "such seed, an arrow where no tested length failed (“≥”). Upright line: median certified reach, up to which "
-    "every length passes with its whole Wilson interval."
+    "every length passes with its entire Wilson interval."
 )
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as it stands in the page."""
+    """A figure of the page."""
 
     svg: Markup
     caption: str
@@ -38,7 +38,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one setting."""
+    """The part of the page about one setting."""
 
     anchor: str
     group: Group
@@ -64,7 +64,7 @@ def make_report(study_folder: str | Path, output: str | Path | None = None) -> P
         The page. Beside it lie `figures/*.svg` and `*.png`, `summary.parquet` (a row per run) and `summary.json`.
 
     Raises:
-        HarnessError: no run of the study is finished, or one of its files is not whole.
+        HarnessError: no run of the study is finished, or one of its files is not complete.
     """
     study_folder = Path(study_folder)
     output = study_folder / REPORT_FOLDER if output is None else Path(output)
@@ -81,7 +81,7 @@ def print_summary(study_folder: str | Path) -> None:
     """Writes a study's summary tables to the terminal.
 
     Raises:
-        HarnessError: no run of the study is finished, or one of its files is not whole.
+        HarnessError: no run of the study is finished, or one of its files is not complete.
     """
     groups = _groups(Path(study_folder))
     tables.print_tables(groups)
@@ -104,7 +104,7 @@ def _sections(groups: Sequence[Group], folder: Path) -> list[Section]:
 
 
 def _section(group: Group, marks: figures.Palette, name: str, folder: Path) -> Section:
-    said = headline(group)
+    sentence = headline(group)
 
     def picture(kind: str, figure: Figure, description: str, caption: str) -> Picture:
         drawing.save(figure, folder, f"{name}_{kind}")
@@ -113,9 +113,9 @@ def _section(group: Group, marks: figures.Palette, name: str, folder: Path) -> S
     return Section(
         anchor=name,
         group=group,
-        headline=said,
+        headline=sentence,
         mixed=mixed_conditions(group),
-        reach=picture("reach", figures.reach_figure(group, marks), f"Reach of each model. {said}", _REACH_CAPTION),
+        reach=picture("reach", figures.reach_figure(group, marks), f"Reach of each model. {sentence}", _REACH_CAPTION),
         accuracy=picture(
             "accuracy",
             figures.accuracy_figure(group.results, marks),
@@ -151,7 +151,7 @@ def headline(group: Group) -> str:
 
 
 def mixed_conditions(group: Group) -> str:
-    """Which models stand under which condition, where the figures hold several; else nothing."""
+    """The models of each condition, where the figures show more than one; else nothing."""
     parts = group.by_condition
     if len(parts) == 1:
         return ""

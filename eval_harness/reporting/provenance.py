@@ -1,4 +1,4 @@
-"""What was run, in words: the protocol of each setting, where it ran, and the runs themselves."""
+"""The provenance of a report: the protocol of each setting, the environments, and the list of runs."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -107,7 +107,7 @@ def _ids(result: RunResult) -> str:
 
 
 def _format_note(name: str) -> str:
-    return ": the number of masks tells the model how long the answer may be" if name == "parallel" else ""
+    return ": the number of masks shows the model how long the answer may be" if name == "parallel" else ""
 
 
 def _environment(environment: dict[str, Any]) -> Facts:

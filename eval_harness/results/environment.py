@@ -1,4 +1,4 @@
-"""Where a number was made: packages, code revision, hardware."""
+"""The environment of a run: packages, code revision, hardware."""
 
 import os
 import platform

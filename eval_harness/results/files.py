@@ -17,7 +17,7 @@ from eval_harness.errors import HarnessError
 
 @contextmanager
 def replacing(path: str | Path) -> Generator[Path]:
-    """Yields a temporary name beside `path`; what was written there takes its place when the block ends well."""
+    """Yields a temporary name beside `path`; the file replaces `path` if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -66,14 +66,14 @@ def read_json(path: str | Path) -> Any:
     """Reads what `write_json` wrote.
 
     Raises:
-        HarnessError: there is no such file, or it is not whole.
+        HarnessError: there is no such file, or it is not complete.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise HarnessError(f"There is no file {path}.") from None
     except ValueError:
-        raise _not_whole(path, "JSON") from None
+        raise _incomplete(path, "JSON") from None
 
 
 def write_table(path: str | Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
@@ -82,7 +82,7 @@ def write_table(path: str | Path, rows: list[dict[str, Any]], schema: pa.Schema)
     Args:
         path: the file.
         rows: one dictionary per row. Columns that the schema calls nullable may be left out.
-        schema: the columns; others are refused, because pyarrow would drop them without a word.
+        schema: the columns; others are refused, because pyarrow would drop them silently.
     """
     names = set(schema.names)
     required = {field.name for field in schema if not field.nullable}
@@ -97,7 +97,7 @@ def read_table(path: str | Path) -> list[dict[str, Any]]:
     """Reads what `write_table` wrote.
 
     Raises:
-        HarnessError: there is no such file, or it is not whole.
+        HarnessError: there is no such file, or it is not complete.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -105,8 +105,8 @@ def read_table(path: str | Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise HarnessError(f"There is no file {path}.") from None
     except (pa.ArrowInvalid, OSError):
-        raise _not_whole(path, "Parquet") from None
+        raise _incomplete(path, "Parquet") from None
 
 
-def _not_whole(path: str | Path, kind: str) -> HarnessError:
-    return HarnessError(f"{path} is not a whole {kind} file; delete it and run the same command again.")
+def _incomplete(path: str | Path, kind: str) -> HarnessError:
+    return HarnessError(f"{path} is not a complete {kind} file; delete it and run the same command again.")

@@ -62,7 +62,7 @@ def fits(rows: Iterable[Row], train_length: int, metric: Metric = "exact") -> bo
     """Whether the run has learnt its task on the upper half of the lengths it was trained on.
 
     Returns:
-        None where every length of that half is enumerable or untested, so that nothing can be said.
+        None where every length of that half is enumerable or untested, so that the fit is unknown.
     """
     used = fit_rows(rows, train_length)
     if not used:
@@ -176,10 +176,10 @@ class SeedSummary:
 
 
 def aggregate_seeds(summaries: Sequence[dict[str, Any]]) -> SeedSummary:
-    """Aggregates the runs of one model, on one task under one protocol, that differ in their seed alone.
+    """Aggregates the runs of one model, on one task under one protocol, that differ only in their seed.
 
     Args:
-        summaries: what `eval_harness.results.summary.summarise` says of each run; at least one.
+        summaries: rows of `eval_harness.results.summary.summarise`, one for each run; at least one.
     """
     fitted = [s for s in summaries if s["fits"]]
     reaches = _censored(fitted, "reach", "at_grid_end")

@@ -1,4 +1,4 @@
-"""What a score must beat: predictors that do not solve the task, at any length.
+"""Baselines: predictors that do not solve the task, at any length.
 
 N examples   P answer positions   S output symbols
 """
@@ -39,10 +39,10 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _InputBlind:
-    """The best that can be said of an answer without its input."""
+    """The best predictor of an answer without its input."""
 
-    symbols: np.ndarray  # [P] best single whole answer
-    end: int  # and where it ends
+    symbols: np.ndarray  # [P] best single answer
+    end: int  # its length
     modes: np.ndarray  # [P]
     cells: np.ndarray  # [C] pairs of place and previous symbol that were seen, as one number, sorted
     modes_after: np.ndarray  # [C]
@@ -57,11 +57,11 @@ def baselines(task: Task, length: int, sample: Sample, fit_examples: int = 4096)
     """Scores of the trivial predictors on the very examples that models are tested on.
 
     `baseline_*` is input-blind: the best predictor that sees the length and the place in the answer, not the input. It
-    is fitted on `fit_examples` of the split "baseline", never on the sample. Its exact match is that of one whole
+    is fitted on `fit_examples` of the split "baseline", never on the sample. Its exact match is that of one complete
     answer: the best, on the fitting examples, of the most frequent answer, the string of each place's most frequent
-    symbol (among answers of the most frequent length) and the constant strings. A whole answer has an end, so the end
-    is predicted with it, as the autoregressive format asks. Under teacher forcing it also sees the previous target;
-    answers that are given in place are never shown to a model, so there it does not.
+    symbol (among answers of the most frequent length) and the constant strings. A complete answer has an end, so the
+    end is predicted with it, as the autoregressive format requires. Under teacher forcing it also sees the previous
+    target; answers that are given in place are never shown to a model, so there it does not.
 
     `random_*` is the expectation for symbols drawn uniformly, together with the end where answers vary in length.
     `last_symbol_*` and `most_frequent_*` repeat that symbol of the input for as long as the answer is; a symbol that

@@ -1,4 +1,4 @@
-"""How good translations are: BLEU, as sacreBLEU computes it."""
+"""BLEU of translations, as sacreBLEU computes it."""
 
 from collections.abc import Sequence
 
@@ -20,17 +20,17 @@ def to_texts(token_ids: np.ndarray, problem: Problem) -> list[str]:
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float | str]:
-    """Corpus BLEU of whole texts, each against one reference.
+    """Corpus BLEU of texts, each against one reference.
 
     Post 2018, A Call for Clarity in Reporting BLEU Scores, https://arxiv.org/abs/1804.08771: the texts are given as
     people read them, and sacreBLEU splits them into words, so that the score does not depend on a model's vocabulary.
 
     Args:
-        hypotheses: what was said.
-        references: what should have been said, in the same order.
+        hypotheses: the generated texts.
+        references: the expected texts, in the same order.
 
     Returns:
-        `bleu`, 0 to 100, and `bleu_signature`, which says how it was computed; scores with different signatures are
+        `bleu`, 0 to 100, and `bleu_signature`, the settings of sacreBLEU; scores with different signatures are
         not comparable.
 
     Raises:

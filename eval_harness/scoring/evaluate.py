@@ -1,4 +1,4 @@
-"""Evaluates a saved model: a run's folder, any other folder, or a Hub id; writes what it finds beside the run."""
+"""Evaluates a saved model: a run's folder, any other folder, or a Hub id; a run's results go into its folder."""
 
 import time
 from collections.abc import Callable
@@ -29,16 +29,16 @@ from eval_harness.tokenization.problem import Problem, get_problem
 
 @dataclass(frozen=True)
 class Scored:
-    """An evaluation that was done.
+    """A finished evaluation.
 
     Attributes:
-        problem: on what.
-        evaluation: how.
+        problem: the problem.
+        evaluation: lengths and examples.
         lengths: the lengths.
-        decoding: how answers came about.
+        decoding: as `Scorer.decoding`.
         bleu_signature: how the BLEU of translations was computed, or None.
-        seconds: how long it took.
-        outcomes: what came out.
+        seconds: its duration.
+        outcomes: the results.
     """
 
     problem: Problem
@@ -61,7 +61,7 @@ def load_model(source: str | Path, trust_remote_code: bool = False) -> tuple[Pre
     """Model with a token head and tokenizer of a folder or Hub id.
 
     Raises:
-        HarnessError: there is nothing that loads.
+        HarnessError: nothing can be loaded.
     """
     if Path(source).is_dir() and not (Path(source) / "config.json").exists():
         raise HarnessError(f"{source} holds no model: there is no config.json in it.")
@@ -81,7 +81,7 @@ def load_model(source: str | Path, trust_remote_code: bool = False) -> tuple[Pre
 
 
 def check_vocabulary(tokenizer: Any, problem: Problem) -> None:
-    """Refuses a model whose tokens are not the task's.
+    """Refuses a model with another vocabulary than the problem's.
 
     Raises:
         HarnessError: naming the first token that differs.
@@ -106,7 +106,7 @@ def evaluate_run(
     format: str | None = None,
     progress: Callable[[int], None] = lambda length: None,
 ) -> Path:
-    """Evaluates a finished training run, by default on its own task; what is there already is not done again.
+    """Evaluates a finished training run, by default on its own task; a finished evaluation is not repeated.
 
     Args:
         folder: the run's folder.

@@ -1,4 +1,4 @@
-"""At which lengths a model is tested: what makes two of our numbers comparable."""
+"""The test lengths, which make two scores comparable."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class TestLengths:
     Attributes:
         within: up to the training length; those from half of it on decide whether a run fits.
         beyond: one from each of twelve equal strata between the training length L and k L, or every length there where
-            there are no more than twelve. The plain mean over them estimates the mean over the whole range.
-        reach_only: close behind L, to date the first failure better; never in that mean.
+            there are no more than twelve. The plain mean over them estimates the mean over the complete range.
+        reach_only: slightly above L, to locate the first failure better; never in that mean.
         train_length: L, the greatest training length.
         factor: k.
     """
@@ -44,7 +44,7 @@ class TestLengths:
 def test_lengths(task: Task, train_length: int, factor: float = 5.0) -> TestLengths:  # noqa: PT028 (not a test)
     """The protocol's lengths for models trained up to `train_length` and tested up to `factor` times that.
 
-    A function of its arguments and the task's version alone, so every model meets the same lengths.
+    A function of only its arguments and the task's version, so every model meets the same lengths.
 
     Raises:
         HarnessError: where the task does not have the training length, or the factor is not above 1.
@@ -71,7 +71,7 @@ test_lengths.__test__ = False  # ty: ignore[missing-attribute]  (not a test eith
 def is_enumerable(task: Task, length: int, examples: int) -> bool:
     """Whether a model may have seen most test examples: of fewer than four inputs for each, some come up in training.
 
-    How many inputs a corpus has says nothing of that: what counts is whether it keeps those of the test from training.
+    For a corpus the number of inputs does not matter, but whether it keeps test inputs out of training.
     """
     if isinstance(task, Corpus):
         return not task.unseen(length)

@@ -1,8 +1,8 @@
-"""A model × task × lengths → the outcome of every example.
+"""A model × problem × lengths → the outcome of every example.
 
 Exact match is read from one teacher-forced pass, which equals greedy decoding when the model is prefix-stable: if all
-argmaxes along the right answer are right, decoding takes that path, and at the first wrong one it leaves it. Token
-accuracy in the autoregressive format is that of free decoding, so the examples that left the path early are decoded.
+argmaxes along the expected answer are correct, decoding takes that path, and it leaves it at the first wrong one.
+Token accuracy in the autoregressive format is that of free decoding, so examples that leave it early are decoded.
 Translations are all decoded: their BLEU needs the texts.
 
 B examples   T tokens   S scored tokens of an example
@@ -39,7 +39,7 @@ COUNTED_EXAMPLES = 4  # of a length, to count operations on: halting depends on 
 
 @dataclass
 class Outcomes:
-    """What scoring gives, as rows of the result files."""
+    """The result of scoring, as rows of the result files."""
 
     examples: list[dict]
     positions: list[dict]
@@ -114,12 +114,12 @@ class Scorer:
 
     @property
     def prefix_stable(self) -> bool:
-        """Whether the model's outputs at a token stay when more tokens follow."""
+        """Whether the model's outputs at a token stay the same when more tokens follow."""
         return self.probe.prefix_stable
 
     @property
     def decoding(self) -> str:
-        """How answers come about: "parallel", or "teacher-forced" where that equals free decoding, else "free"."""
+        """The decoding: "parallel", or "teacher-forced" where that equals free decoding, else "free"."""
         if not self.problem.decodes:
             return "parallel"
         return "teacher-forced" if self.prefix_stable else "free"
@@ -132,7 +132,7 @@ class Scorer:
             progress: called with each length when it is done.
 
         Raises:
-            HarnessError: a length is none of the task's, or longer than the model's position table.
+            HarnessError: the task has no such length, or the model's position table is shorter.
         """
         self.check(lengths.all)
         outcomes = Outcomes([], [], [])
@@ -247,7 +247,7 @@ class Scorer:
         return generated[:, prompt_length:].cpu().numpy()
 
     def inputs(self, encoded: Encoded, rows) -> dict[str, torch.Tensor]:
-        """What the model's forward takes of these rows, without labels."""
+        """The arguments of the model's forward for these rows, without labels."""
         inputs = to_model_inputs(encoded[rows], shifted=False)
         del inputs["labels"]
         if "decoder_input_ids" in inputs:
@@ -280,7 +280,7 @@ class Scorer:
         return forward_flops(self.model, training=False, **inputs)
 
     def _aggregate(self, length, sample, examples, measured, lengths: TestLengths) -> dict:
-        """The row of one length; it follows from the examples' rows, the baselines and what was measured."""
+        """The row of one length; it follows from the examples' rows, the baselines and the measurements."""
         exact = sum(example["exact"] for example in examples)
         tokens = sum(example["tokens"] for example in examples)
         low, high = wilson(exact, len(examples))
@@ -304,7 +304,7 @@ class Scorer:
 
 
 def split_of(length: int, lengths: TestLengths) -> str:
-    """Which part of the protocol a length belongs to."""
+    """The part of the protocol that a length belongs to."""
     if length in lengths.beyond:
         return "beyond"
     return "reach" if length in lengths.reach_only else "within"
@@ -317,7 +317,7 @@ def batches(count: int, tokens: int) -> Iterator[slice]:
 
 
 def mean_ponder_steps(outputs) -> np.ndarray:
-    """The mean number of steps of each row's real tokens, on both sides of an encoder-decoder `[b]`."""
+    """The mean number of steps over each row's tokens, padding excluded, on both sides of an encoder-decoder `[b]`."""
     sides = [getattr(outputs, name, None) for name in ("ponder_steps", "encoder_ponder_steps")]
     steps = torch.cat([side for side in sides if side is not None], dim=-1).float()  # padding has none
     return (steps.sum(-1) / (steps > 0).sum(-1)).cpu().numpy()

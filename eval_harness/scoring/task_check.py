@@ -1,4 +1,4 @@
-"""`longreach tasks check`: what a task has to keep to, tried on drawn examples."""
+"""`longreach tasks check`: the rules for tasks, tested on drawn examples."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ Verdict = tuple[str, str]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found of one task."""
+    """The finding of one check on one task."""
 
     task: str
     check: str
@@ -108,11 +108,11 @@ def tried_lengths(task: Task) -> list[int]:
     return sorted({*valid[:6], *near})
 
 
-# The checks: each says what it found in a line.
+# The checks: each returns its finding in a line.
 
 
 def _described(task: Task) -> Verdict:
-    """Whether the class says what it must."""
+    """Whether the class declares all attributes."""
     file = type(task).__module__
     unknown = set(task.formats) - set(list_formats())
     problems = {
@@ -173,7 +173,7 @@ def _alphabets(task: Task) -> Verdict:
 
 
 def _sizes(task: Task) -> Verdict:
-    """Whether inputs and answers are as long as the task says."""
+    """Whether inputs and answers are as long as the task declares."""
     problems, lengths = [], tried_lengths(task)
     varies = False
     for length, sample in zip(lengths, _samples(task), strict=True):
@@ -196,14 +196,14 @@ def _sizes(task: Task) -> Verdict:
 
 
 def _wrong_ids(task: Task, sample: Sample, length: int) -> list[str]:
-    """What is wrong with the position ids that a task couples, if it does."""
+    """The problems of the position ids that a task couples, if it does."""
     if (coupled := task.coupled_ids(sample)) is None:
         return []
     (count, longest), width = sample.inputs.shape, sample.targets.shape[1]
     shapes, expected = [ids.shape for ids in coupled], [(count, longest), (count, width + 2)]
     if shapes != expected:
         return [f"coupled_ids of length {length} have shapes {shapes}; expected are {expected}"]
-    # Behind the input are <sep>, the answer and the end, which may have 0.
+    # After the input come <sep>, the answer and the end, which may have 0.
     real = [length_mask(sample.input_lengths, longest), length_mask(sample.target_lengths + 1, width + 2)]
     if min(ids[tokens].min(initial=1) for ids, tokens in zip(coupled, real, strict=True)) < 1:
         return [f"coupled_ids of length {length} are below 1"]
@@ -211,7 +211,7 @@ def _wrong_ids(task: Task, sample: Sample, length: int) -> list[str]:
 
 
 def _padding(task: Task) -> Verdict:
-    """Whether an answer depends on what stands behind the input."""
+    """Whether an answer depends on padding after the input."""
     if isinstance(task, Corpus):
         return PASSED, LISTED
     for length, sample in zip(tried_lengths(task), _samples(task), strict=True):
@@ -227,20 +227,20 @@ def _padding(task: Task) -> Verdict:
 
 
 def _reproduced(task: Task, elsewhere: dict[str, str]) -> Verdict:
-    """Whether another process draws the same, and whether a part of a stream is cut from the whole."""
+    """Whether another process draws the same, and whether any part of a stream has the same rows as all of it."""
     if elsewhere.get(task.key()) != _digest(task):
         return FAILED, "a fresh process draws other data: only `rng` may be drawn from, and no set or hash() relied on"
     for length in tried_lengths(task):
         size = task.block_size(length)
-        whole = task.sample(length, 2 * size, seed=1)
+        complete = task.sample(length, 2 * size, seed=1)
         part = task.sample(length, 100, seed=1, start=size - 50)
-        if not all(_same(array, getattr(whole[size - 50 : size + 50], name)) for name, array in vars(part).items()):
+        if not all(_same(array, getattr(complete[size - 50 : size + 50], name)) for name, array in vars(part).items()):
             return FAILED, f"rows of length {length} depend on how the stream is cut: draw() keeps something"
     return PASSED, "in a fresh process and in any part of a stream"
 
 
 def _perfect(task: Task) -> Verdict:
-    """Whether one who says what the labels say is right, in every format."""
+    """Whether the labels of every format are the answers."""
     problems = []
     for format in map(get_format, task.formats):
         problem = Problem(task, format)
@@ -270,7 +270,7 @@ def _expected(sample: Sample, tokens: np.ndarray) -> Iterable[list[int]]:
 
 
 def _leakage(task: Task) -> Verdict:
-    """Which share of the test inputs comes in training."""
+    """The share of the test inputs that is in the training data."""
     shares, listed, problems = {}, [], []
     for length in tried_lengths(task):
         rows = task.training_rows(length)  # None: without end
@@ -294,7 +294,7 @@ def _leakage(task: Task) -> Verdict:
 
 
 def _balance(task: Task) -> Verdict:
-    """What the commonest answer and the commonest symbol score, and the best that is blind to the input."""
+    """The scores of the commonest answer, the commonest symbol, and the best input-blind predictor."""
     found, high = [], False
     for length in tried_lengths(task)[-2:]:
         sample = task.sample(length, EXAMPLES, seed=0)
@@ -311,7 +311,7 @@ def _balance(task: Task) -> Verdict:
 
 
 def _speed(task: Task) -> Verdict:
-    """How many examples are drawn in a second."""
+    """The number of examples drawn in a second."""
     found, slow = [], False
     for longest, least in SPEEDS.items():
         length = max((n for n in range(1, longest + 1) if task.valid_length(n)), default=None)
@@ -337,7 +337,7 @@ CHECKS: dict[str, Callable[[Task], Verdict]] = {
 }
 
 
-# What they are made of.
+# Their parts.
 
 
 def _verdict(problems: list[str], found: str = "") -> Verdict:
@@ -379,7 +379,7 @@ def _digest(task: Task) -> str:
 
 
 def print_digests(source: str) -> None:
-    """Prints the digest of every task's data as a line of JSON; what another process is asked for."""
+    """Prints the digest of every task's data as a line of JSON, for another process."""
     sys.stdout.write(
         "\n" + json.dumps({task.key(): _tried(_digest_of, task)[1] for task in find_tasks(source)}) + "\n"
     )
@@ -390,7 +390,7 @@ def _digest_of(task: Task) -> Verdict:
 
 
 def _digests_elsewhere(source: str) -> dict[str, str]:
-    """The digests as a fresh process with another hash seed finds them."""
+    """The digests in a fresh process with another hash seed."""
     program = "import sys; from eval_harness.scoring.task_check import print_digests; print_digests(sys.argv[1])"
     environment = os.environ | {
         "PYTHONHASHSEED": "20",

@@ -1,6 +1,6 @@
 """Where runs run: in local processes with their share of the cores each.
 
-A job is done in a process that may be killed at any moment; what it had finished is found again by the next one.
+A job runs in a process that may be killed at any moment; the next one resumes from its files.
 """
 
 import logging
@@ -49,10 +49,10 @@ class Job:
 
 
 def run_jobs(jobs: list[Job], processes: int) -> None:
-    """Does all jobs, several at a time, with one bar over all of them. Interrupted, it stops them all at once.
+    """Runs all jobs, `processes` at a time, with one progress bar. An interrupt stops all of them at once.
 
     Args:
-        jobs: what to do, in this order.
+        jobs: the jobs, in this order.
         processes: how many at a time.
 
     Raises:

@@ -24,7 +24,7 @@ class Study:
 
     Attributes:
         name: its name and its folder's.
-        question: what it asks, in one sentence.
+        question: its question, in one sentence.
         runs: the training runs.
         evaluation: how each is tested.
     """
@@ -62,19 +62,19 @@ def run_study(
     processes: int | None = None,
     announce: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Trains and scores what is not finished yet; the same call goes on where an earlier one stopped.
+    """Trains and scores the runs that are not finished yet; the same call resumes an interrupted study.
 
     Args:
         study: the study.
         output: the folder that the study's folder goes into.
         processes: how many runs at a time; as many as there are cores by default.
-        announce: takes a line that says what will be done.
+        announce: called with a line about the runs to be done.
 
     Returns:
         The study's folder.
 
     Raises:
-        HarnessError: the folder holds runs that are none of the study's.
+        HarnessError: the folder holds runs of another study.
     """
     folder = StudyFolder(Path(output) / study.name)
     names = {run.folder_name() for run in study.runs}

@@ -19,11 +19,11 @@ class Format(ABC):
     """A way to pose a task to a model.
 
     Attributes:
-        name: what users type.
-        head: what a model needs to answer: "token" (logits at every token it reads), "sequence_to_sequence" (an
+        name: the name that users type.
+        head: the head that a model needs: "token" (logits at every token it reads), "sequence_to_sequence" (an
             encoder-decoder) or "classification" (one label).
         decodes: whether the answer is given symbol by symbol, each after those before it.
-        shows_sep: whether the first token behind the input, where there are any, is <sep>.
+        shows_sep: whether the first token after the input, if there is any, is <sep>.
     """
 
     name: ClassVar[str]
@@ -43,18 +43,18 @@ class Format(ABC):
     def coupled_ids(self, sample: Sample, task: Task, width: int, bos: bool = True) -> np.ndarray | None:
         """The position ids that a task couples, for a sample encoded to `width` tokens [B, T]; None where it has none.
 
-        Ids behind the input go on to the last column whatever the answer's length, so that they say nothing of it.
+        Ids after the input continue to the last column whatever the answer's length, so that they do not reveal it.
         """
         coupled = task.coupled_ids(sample)
         if coupled is None:
             return None
-        inputs, behind = coupled[0], coupled[1][:, int(not self.shows_sep) :]
+        inputs, after = coupled[0], coupled[1][:, int(not self.shows_sep) :]
         ids = np.zeros((len(sample), width), dtype=np.int64)
         first = int(bos) + sample.input_lengths[:, None]  # [B, 1]
         columns = np.broadcast_to(int(bos) + np.arange(inputs.shape[1]), inputs.shape)
         _place(ids, columns, inputs, columns < np.minimum(first, width))
-        columns = first + np.arange(behind.shape[1])
-        _place(ids, columns, behind, columns < width)
+        columns = first + np.arange(after.shape[1])
+        _place(ids, columns, after, columns < width)
         return ids
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Format(ABC):
         return max(self.token_lengths(task, length, bos).values())
 
     def prompt_template(self, bos: bool) -> str:
-        """What the tokenizer makes of an input $A."""
+        """The tokenizer's template for an input $A."""
         return "<bos> $A" if bos else "$A"
 
     def check(self, task: Task) -> None:
@@ -83,7 +83,7 @@ _FORMATS: dict[str, Format] = {}
 
 
 def register_format(kind: type[Format]) -> type[Format]:
-    """Class decorator: makes a format known under its name."""
+    """Class decorator: registers a format under its name."""
     _FORMATS[kind.name] = kind()
     return kind
 
@@ -115,7 +115,7 @@ class Autoregressive(Format):
     decodes = True
 
     def encode(self, sample: Sample, task: Task, vocabulary: Vocabulary, bos: bool = True) -> Encoded:
-        """Puts y behind x; its first symbol is due at <sep>, <eos> at its last symbol."""
+        """Puts y after x; its first symbol is due at <sep>, <eos> at its last symbol."""
         self.check(task)
         sep = int(bos) + sample.input_lengths  # [B]
         eos = sep + 1 + sample.target_lengths  # [B]
@@ -142,18 +142,18 @@ class Autoregressive(Format):
 
 @register_format
 class Parallel(Format):
-    """The whole answer is read at once from masks behind the input: `<bos> x <mask> ... <mask>`.
+    """The complete answer is predicted at once at masks after the input: `<bos> x <mask> ... <mask>`.
 
-    There are as many masks as the longest answer at this length needs, so they say nothing of the input; where answers
-    vary in length, there is one more, and <eos> ends the answer. Masks behind the end are not scored. Delétang et al.
-    2023, https://arxiv.org/abs/2207.02098.
+    There are as many masks as the longest answer at this length needs, so they reveal nothing of the input; where
+    answers vary in length, there is one more, and <eos> ends the answer. Masks after the end are not scored. Delétang
+    et al. 2023, https://arxiv.org/abs/2207.02098.
     """
 
     name = "parallel"
     shows_sep = False
 
     def encode(self, sample: Sample, task: Task, vocabulary: Vocabulary, bos: bool = True) -> Encoded:
-        """Puts the masks behind x; each symbol is due at its own mask."""
+        """Puts the masks after x; each symbol is due at its own mask."""
         self.check(task)
         lengths, which = np.unique(sample.lengths, return_inverse=True)
         masks = np.array([self._masks(task, int(length)) for length in lengths], dtype=np.int64)[which]  # [B]
@@ -179,7 +179,7 @@ class Parallel(Format):
 
 @register_format
 class InPlace(Format):
-    """The answer is read at certain tokens of the input: `<bos> x`."""
+    """The answer is predicted at certain tokens of the input: `<bos> x`."""
 
     name = "in_place"
 
@@ -200,10 +200,10 @@ class InPlace(Format):
 
 @register_format
 class LanguageModeling(Format):
-    """The input itself is said, each symbol at the token before it: `<bos> x` without its last symbol.
+    """The input itself is predicted, each symbol at the token before it: `<bos> x` without its last symbol.
 
-    Every symbol is scored, but for the first where there is no <bos> before it. Nothing is decoded: the next symbol is
-    asked for behind those that are really there.
+    Every symbol is scored, but for the first where there is no <bos> before it. Nothing is decoded: the next symbol
+    is predicted after the true ones.
     """
 
     name = "language_modeling"
@@ -237,7 +237,7 @@ class SequenceToSequence(Format):
     decodes = True
 
     def encode(self, sample: Sample, task: Task, vocabulary: Vocabulary, bos: bool = True) -> Encoded:
-        """Puts x on the encoder's side and y on the decoder's, which begins with <bos> whatever `bos` says."""
+        """Puts x on the encoder's side and y on the decoder's, which begins with <bos> whatever `bos` is."""
         self.check(task)
         rows = np.arange(len(sample))
         end = int(bos) + sample.input_lengths  # [B]
@@ -274,7 +274,7 @@ class SequenceToSequence(Format):
 
 @register_format
 class Classification(Format):
-    """The whole input has one label: `<bos> x <sep>`.
+    """The input has one label: `<bos> x <sep>`.
 
     Models that classify by their first token do it at <bos>, those that do it by their last at <sep>.
     """

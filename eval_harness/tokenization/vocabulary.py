@@ -1,4 +1,4 @@
-"""Tasks as tokens: the vocabulary, and what an encoded batch is.
+"""Tasks as tokens: the vocabulary, and encoded batches.
 
 B batch   T tokens   U places where a model answers
 """
@@ -46,19 +46,19 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of tokens with what a model should say about them.
+    """A batch of tokens with the expected predictions.
 
-    A model is exactly right on row b where `argmax(logits[b, u]) == labels[b, u]` at every u that is scored. A model
+    A model is exactly correct on row b if `argmax(logits[b, u]) == labels[b, u]` at every u that is scored. A model
     that answers at the tokens it reads has U = T; an encoder-decoder answers at its decoder's tokens, a classifier
     once.
 
     Attributes:
         input_ids: [B, T] tokens, right-padded.
-        labels: [B, U] what the logits at this very place should say (no shift), -100 where nothing is scored. Token
-            ids; of a classifier, indices into the task's output alphabet.
+        labels: [B, U] the expected prediction of the logits at the same position (no shift), -100 where nothing is
+            scored. Token ids; of a classifier, indices into the task's output alphabet.
         attention_mask: [B, T] 1, and 0 on padding.
         is_end: [B, U] bool, the label is the terminator: it counts for exact match, not for token accuracy.
-        decoder_input_ids: [B, U] what the decoder reads; None where there is none.
+        decoder_input_ids: [B, U] the decoder's tokens; None without a decoder.
         position_ids: [B, T] ids that the model reads; None where it makes its own.
     """
 

@@ -1,4 +1,4 @@
-"""The Trainer's arguments of a run: the protocol's defaults, what changes the weights, and what is refused."""
+"""The Trainer's arguments: the protocol's defaults, those that change the weights, and those that are refused."""
 
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -32,7 +32,7 @@ class RunTrainingArguments(TrainingArguments):
     weight_decay: float = PROTOCOL["weight_decay"]
     learning_rate: float = 1e-3
     max_steps: int = 1000
-    per_device_train_batch_size: int = 1  # of micro-batches: what a step has is the run's batch_size
+    per_device_train_batch_size: int = 1  # one micro-batch per item; the global batch is TrainingRun.batch_size
     per_device_eval_batch_size: int = 1
     seed: int = 0
     logging_steps: float = 100
@@ -45,7 +45,7 @@ class RunTrainingArguments(TrainingArguments):
 
 
 def refuse_other_losses(arguments: RunTrainingArguments) -> None:
-    """Refuses what makes the loss, or the batch that it is the mean of, another than that of the specification.
+    """Refuses arguments that change the loss, or the batch that it is averaged over.
 
     Raises:
         HarnessError: such an argument is given.
@@ -69,7 +69,7 @@ def refuse_other_losses(arguments: RunTrainingArguments) -> None:
 
 
 def weight_changing(arguments: RunTrainingArguments) -> dict:
-    """The Trainer's arguments that change what is learned, beyond the specification's own, where not default."""
+    """The Trainer's arguments that change the weights and are not the defaults, without the specification's own."""
     names = (
         *("adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "label_smoothing_factor", "lr_scheduler_kwargs"),
         *("lr_scheduler_type", "max_grad_norm", "neftune_noise_alpha", "optim", "optim_args", "tf32", "warmup_steps"),
@@ -82,7 +82,7 @@ def weight_changing(arguments: RunTrainingArguments) -> dict:
 
 
 def plain_value(value):
-    """Of an enumeration, what stands in a file."""
+    """The value of an enumeration's member, for JSON."""
     return value.value if isinstance(value, Enum) else value
 
 

@@ -1,7 +1,8 @@
-"""Training data: which batch comes at which step.
+"""Training data: the batch of each step.
 
-Item i of the dataset is micro-batch i, whole and of equal length. A step is a fixed set of examples, cut into as many
-micro-batches as there are processes times accumulation steps, so that the number of processes changes nothing.
+Item i of the dataset is micro-batch i: all its examples have the same length. A step is a fixed set of examples, cut
+into as many micro-batches as there are processes times accumulation steps, so that the number of processes changes
+nothing.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from eval_harness.tokenization.vocabulary import Encoded
 
 
 class TrainingBatches(Dataset):
-    """The micro-batches of a training run, map-style: any of them can be asked for at any time.
+    """The micro-batches of a training run, as a map-style dataset.
 
     Each step has one length, uniform from the shortest to the greatest of that step (of a corpus: each as often as its
     rows are many), and fresh examples of it; or, where `train_examples` or a corpus limits them, that length's
@@ -30,8 +31,8 @@ class TrainingBatches(Dataset):
         run: the specification.
         micro_batches: into how many parts a step is cut.
         shifted: whether the model takes labels aligned with its logits as `shift_labels` too, as causal heads do.
-        id_range: position ids that the task couples are given, each row's from an offset of its own, and lie below
-            this; by default the model makes its own ids.
+        id_range: position ids that the task couples are given, each row with its own offset, and lie
+            below this; by default the model makes its own ids.
         split: the stream that examples come from.
     """
 
@@ -70,7 +71,7 @@ class TrainingBatches(Dataset):
         return to_model_inputs(encoded, self.shifted)
 
     def sequences(self) -> list[tuple[dict[str, int], int]]:
-        """How many sequences of each number of tokens, by the argument that carries them, the whole run has."""
+        """How many sequences of each number of tokens, by the argument that carries them, the run has."""
         steps = Counter(self.lengths.tolist())
         return [
             (self.problem.token_lengths(length), count * self.run.batch_size)
@@ -78,7 +79,7 @@ class TrainingBatches(Dataset):
         ]
 
     def _moved(self, ids, id_range: int, length: int, start: int) -> np.ndarray:
-        """Coupled ids [B, T], those of each row from an offset of its own, uniform over all that the range allows.
+        """Coupled ids [B, T], each row with its own offset, uniform over the range.
 
         Ids at test time begin at 0 but reach further, so every id of the range has to be met in training.
         """
@@ -150,6 +151,6 @@ def _quotas(run: TrainingRun, task) -> dict[int, int] | None:
 
 
 def _row_in_epoch(run: TrainingRun, length: int, quota: int, position: int) -> int:
-    """The example at a position of the endless walk through a length's examples, shuffled anew at every round."""
+    """The example at a position of the endless walk through a length's examples, shuffled again in every round."""
     epoch, place = divmod(position, quota)
     return int(derive_rng("order", run.task, length, run.seed, epoch).permutation(quota)[place])

@@ -1,7 +1,7 @@
-"""The loss of models that are not ours.
+"""The loss of library models.
 
-Our causal heads take labels aligned with their logits. Others shift them, some whatever they are asked, and average in
-ways of their own, so the labels of such a model are kept from it and compared with its logits here.
+Our causal heads take labels aligned with their logits. Library models shift labels, some unconditionally, and average
+in different ways, so their labels are kept from them and compared with their logits here.
 
 B batch   U places where a model answers   V answers it chooses from
 """
@@ -14,7 +14,7 @@ from eval_harness.tokenization.vocabulary import NOT_SCORED
 
 
 class AlignedLoss:
-    """Cross-entropy of labels that stand where they are due, normalised as the Trainer asks.
+    """Cross-entropy of labels aligned with the logits, normalised as the Trainer requests.
 
     Args:
         model: the model, of which only the weight of an auxiliary loss is read, such as a balance among experts.
@@ -31,7 +31,7 @@ class AlignedLoss:
         Args:
             outputs: with logits [B, U, V], or of a classifier [B, V]; longer than the labels where a model pads.
             labels: [B, U], of a classifier [B, 1]; -100 where nothing is scored.
-            num_items_in_batch: scored labels of the whole step; None for the mean of these.
+            num_items_in_batch: scored labels of the complete step; None for the mean of these.
         """
         logits = outputs.logits[:, : labels.shape[1]] if outputs.logits.ndim == 3 else outputs.logits
         total = cross_entropy(

@@ -1,4 +1,4 @@
-"""What a run writes: its specification first, checkpoints, and `run.json` last."""
+"""The files that a run writes: the specification first, then checkpoints, and `run.json` last."""
 
 import hashlib
 import shutil
@@ -20,21 +20,21 @@ from eval_harness.training.arguments import PROTOCOL, plain_value
 
 
 class Stopwatch(TrainerCallback):
-    """Counts the seconds of training over all its sittings, and the greatest memory seen.
+    """Counts the seconds of training over all interruptions, and the peak memory.
 
-    There is a log line with every checkpoint, so that neither time nor loss before it is lost to an interruption.
+    Every checkpoint comes with a log line, so that an interruption loses neither time nor loss before it.
     """
 
     def __init__(self):
         self.seconds, self.memory, self._begun = 0.0, 0, 0.0
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Continues from what the checkpoint says."""
+        """Continues from the seconds in the checkpoint."""
         self._begun = time.perf_counter()
         self.seconds = next((entry["seconds"] for entry in reversed(state.log_history) if "seconds" in entry), 0.0)
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Asks for the log line."""
+        """Requests the log line."""
         control.should_log |= control.should_save or state.global_step == state.max_steps
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -44,13 +44,13 @@ class Stopwatch(TrainerCallback):
             state.log_history[-1]["seconds"] = self.seconds + time.perf_counter() - self._begun
 
     def on_train_end(self, args, state, control, **kwargs):
-        """Stops the watch."""
+        """Adds the seconds since the last checkpoint."""
         self.memory = max(self.memory, resident_memory())
         self.seconds += time.perf_counter() - self._begun
 
 
 def claim_folder(run: TrainingRun, folder: RunFolder) -> None:
-    """Writes the specification into the folder, or checks that it is the one that is there.
+    """Writes the specification into the folder, or checks that the folder already has this one.
 
     Raises:
         HarnessError: the folder holds something else.
@@ -65,7 +65,7 @@ def claim_folder(run: TrainingRun, folder: RunFolder) -> None:
 
 
 def last_checkpoint(folder: RunFolder) -> str | None:
-    """The newest whole checkpoint; the Trainer writes its state last, so one without it was cut off."""
+    """The newest complete checkpoint; the Trainer writes its state last, so one without it was cut off."""
     checkpoints = sorted(folder.checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for checkpoint in reversed(checkpoints):
         try:

@@ -10,7 +10,7 @@ from eval_harness.specification import TrainingRun
 
 
 def data_options(run: TrainingRun, config) -> dict[str, Any]:
-    """What `TrainingBatches` has to know of the model."""
+    """The arguments of `TrainingBatches` that depend on the model."""
     supplied = getattr(config, "position_ids_scheme", None) == "supplied"
     return {
         "shifted": adapter_of(config).takes_shift_labels(run.problem.head),

@@ -18,7 +18,7 @@ from eval_harness.training.record import Stopwatch, claim_folder, last_checkpoin
 from eval_harness.training.setup import data_options, first_model, generation_config, size_for
 
 
-EVAL_BATCHES = 16  # for the Trainer's own evaluation, where it is asked for: on training lengths, for the loss alone
+EVAL_BATCHES = 16  # for the Trainer's own evaluation, if requested: only the loss, on training lengths
 
 
 def train(

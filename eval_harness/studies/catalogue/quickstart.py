@@ -1,7 +1,7 @@
 """The demo: which of six small models, of one size and trained up to length 20, still works at length 100?
 
 Majority favours attention beyond the training length, flip-flop favours recurrence. Two seeds on one budget with fixed
-learning rates are an illustration, not a claim: the protocol asks for five seeds and a tuned learning rate.
+learning rates are an illustration, not a claim: the protocol requires five seeds and a tuned learning rate.
 """
 
 from typing import Any

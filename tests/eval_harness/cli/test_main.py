@@ -223,7 +223,7 @@ def test_a_cut_table_is_named_with_the_way_out(capsys, tiny_run):
     table.write_bytes(table.read_bytes()[:200])
     code, _, err = run(capsys, "evaluate", tiny_run, *EVALUATE)
     assert code == 2
-    assert err == f"longreach: {table} is not a whole Parquet file; delete it and run the same command again.\n"
+    assert err == f"longreach: {table} is not a complete Parquet file; delete it and run the same command again.\n"
     table.unlink()
     assert len(run_json(capsys, "evaluate", tiny_run, *EVALUATE)) == 3
 

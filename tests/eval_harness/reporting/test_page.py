@@ -141,7 +141,7 @@ def test_a_study_without_a_finished_run_has_nothing_to_report(tmp_path):
 def test_a_results_file_cut_in_half_is_named(tmp_path):
     path = write_run(tmp_path / "study", examples=32) / "evaluations" / "cell-1" / "lengths.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(HarnessError, match=r"cell-1/lengths\.parquet is not a whole Parquet file"):
+    with pytest.raises(HarnessError, match=r"cell-1/lengths\.parquet is not a complete Parquet file"):
         make_report(tmp_path / "study")
 
 

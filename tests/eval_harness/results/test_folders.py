@@ -23,7 +23,9 @@ def cut_in_half(path):
 def test_a_file_cut_in_half_is_named(tmp_path, name):
     folder = write_run(tmp_path / "study")
     cut_in_half(folder / name)
-    with pytest.raises(HarnessError, match=f"{name} is not a whole .* file; delete it and run the same command again"):
+    with pytest.raises(
+        HarnessError, match=f"{name} is not a complete .* file; delete it and run the same command again"
+    ):
         load_study(tmp_path / "study")
 
 

@@ -183,7 +183,7 @@ REFUSALS = {
     ),
     "run.json cut in half": (
         lambda folder: (folder / "run.json").write_text('{"run_id": "ab') and evaluate_run(folder, SHORT),
-        "run.json is not a whole JSON file",
+        "run.json is not a complete JSON file",
     ),
     "unknown task": (lambda folder: evaluate_run(folder, SHORT, task="paritty"), "Did you mean 'parity'"),
     "unknown format": (lambda folder: evaluate_run(folder, SHORT, format="paralel"), "Did you mean 'parallel'"),
