@@ -1,23 +1,16 @@
 """`longreach tasks check`: the rules for tasks, tested on drawn examples."""
 
-import hashlib
-import json
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 
-from eval_harness.errors import HarnessError
 from eval_harness.scoring.baselines import baselines
 from eval_harness.scoring.protocol import is_enumerable
-from eval_harness.tasks import Sample, Task, get_task, list_tasks
+from eval_harness.scoring.task_digests import digest_of, digests_elsewhere, find_tasks, tried_lengths
+from eval_harness.tasks import Sample, Task
 from eval_harness.tasks.corpus import Corpus
 from eval_harness.tasks.plugins import describe
 from eval_harness.tasks.sample import length_mask
@@ -61,7 +54,7 @@ def check_tasks(source: str) -> list[Finding]:
         HarnessError: the file cannot be imported or registers no task, or there is no such task.
     """
     tasks = find_tasks(source)
-    elsewhere = _digests_elsewhere(source)
+    elsewhere = digests_elsewhere(source)
     return [
         Finding(task.key(), name, *_tried(check, task))
         for task in tasks
@@ -69,43 +62,11 @@ def check_tasks(source: str) -> list[Finding]:
     ]
 
 
-def find_tasks(source: str) -> list[Task]:
-    """The tasks that a file registers, with their default options, or the one that is named.
-
-    Raises:
-        HarnessError: see `check_tasks`.
-    """
-    if not source.endswith(".py"):
-        return [get_task(source)]
-    path = Path(source).resolve()
-    if not path.is_file():
-        raise HarnessError(f"There is no file {source}.")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    try:
-        module = import_module(path.stem)
-    except Exception as error:  # whatever the user's code raises
-        raise HarnessError(f"{source} cannot be imported: {describe(error)}.") from error
-    if Path(module.__file__ or "").resolve() != path:
-        raise HarnessError(f"{source} has the name of another module, {module.__file__}; rename it.")
-    found = [task for task in map(get_task, list_tasks()) if type(task).__module__ == path.stem]
-    if not found:
-        raise HarnessError(f"{source} registers no task; put @register_task above its class.")
-    return found
-
-
 def _tried(check: Callable[[Task], Verdict], task: Task) -> Verdict:
     try:
         return check(task)
     except Exception as error:  # whatever the task's code raises
         return FAILED, f"raises {describe(error)}"
-
-
-def tried_lengths(task: Task) -> list[int]:
-    """The six shortest lengths, and those next to 20 and 40."""
-    valid = [length for length in range(1, 500) if task.valid_length(length)]
-    near = [max((length for length in valid if length <= most), default=valid[-1]) for most in (20, 40)]
-    return sorted({*valid[:6], *near})
 
 
 # The checks: each returns its finding in a line.
@@ -228,7 +189,7 @@ def _padding(task: Task) -> Verdict:
 
 def _reproduced(task: Task, elsewhere: dict[str, str]) -> Verdict:
     """Whether another process draws the same, and whether any part of a stream has the same rows as all of it."""
-    if elsewhere.get(task.key()) != _digest(task):
+    if elsewhere.get(task.key()) != digest_of(task):
         return FAILED, "a fresh process draws other data: only `rng` may be drawn from, and no set or hash() relied on"
     for length in tried_lengths(task):
         size = task.block_size(length)
@@ -368,37 +329,3 @@ def _seconds(task: Task, length: int, count: int, seed: int) -> float:
 def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _digest(task: Task) -> str:
-    digest = hashlib.sha256()
-    for length in tried_lengths(task):
-        for array in vars(task.sample(length, 300, seed=0)).values():
-            digest.update(b"" if array is None else array.tobytes())
-    return digest.hexdigest()
-
-
-def print_digests(source: str) -> None:
-    """Prints the digest of every task's data as a line of JSON, for another process."""
-    sys.stdout.write(
-        "\n" + json.dumps({task.key(): _tried(_digest_of, task)[1] for task in find_tasks(source)}) + "\n"
-    )
-
-
-def _digest_of(task: Task) -> Verdict:
-    return PASSED, _digest(task)
-
-
-def _digests_elsewhere(source: str) -> dict[str, str]:
-    """The digests in a fresh process with another hash seed."""
-    program = "import sys; from eval_harness.scoring.task_check import print_digests; print_digests(sys.argv[1])"
-    environment = os.environ | {
-        "PYTHONHASHSEED": "20",
-        "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", program, source], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise HarnessError(f"{source} cannot be imported in a fresh process: {done.stderr.strip().splitlines()[-1]}.")
-    return json.loads(done.stdout.splitlines()[-1])

@@ -44,6 +44,23 @@ class RunTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = False  # every model uses all its parameters at every step
 
 
+def check_arguments(run: TrainingRun, arguments: RunTrainingArguments) -> None:
+    """Refuses arguments that contradict the specification.
+
+    Raises:
+        HarnessError: naming the argument.
+    """
+    if arguments.per_device_train_batch_size != 1:
+        raise HarnessError(
+            f"per_device_train_batch_size cannot be {arguments.per_device_train_batch_size}; "
+            "give batch_size, the examples of a step over all processes."
+        )
+    for name, value in (("max_steps", run.steps), ("learning_rate", run.learning_rate), ("seed", run.seed)):
+        if getattr(arguments, name) != value:
+            raise HarnessError(f"The Trainer's {name} is {getattr(arguments, name)}, but the run's is {value}.")
+    refuse_other_losses(arguments)
+
+
 def refuse_other_losses(arguments: RunTrainingArguments) -> None:
     """Refuses arguments that change the loss, or the batch that it is averaged over.
 

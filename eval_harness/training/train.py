@@ -4,14 +4,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, set_seed
 
-from eval_harness.errors import HarnessError
 from eval_harness.models import adapter_of
 from eval_harness.results.folders import RunFolder
 from eval_harness.specification import TrainingRun
 from eval_harness.tokenization.tokenizer import build_tokenizer
-from eval_harness.training.arguments import RunTrainingArguments, default_arguments, refuse_other_losses
+from eval_harness.training.arguments import RunTrainingArguments, check_arguments, default_arguments
 from eval_harness.training.batches import TrainingBatches
 from eval_harness.training.loss import AlignedLoss
 from eval_harness.training.record import Stopwatch, claim_folder, last_checkpoint, save_run
@@ -47,47 +46,32 @@ def train(
     """
     run_folder = RunFolder(folder := Path(folder))
     arguments = arguments or default_arguments(run, folder)
-    if arguments.per_device_train_batch_size != 1:
-        raise HarnessError(
-            f"per_device_train_batch_size cannot be {arguments.per_device_train_batch_size}; "
-            "give batch_size, the examples of a step over all processes."
-        )
-    for name, value in (("max_steps", run.steps), ("learning_rate", run.learning_rate), ("seed", run.seed)):
-        if getattr(arguments, name) != value:
-            raise HarnessError(f"The Trainer's {name} is {getattr(arguments, name)}, but the run's is {value}.")
-    refuse_other_losses(arguments)
+    check_arguments(run, arguments)
     sized = size_for(run)
-    parts = arguments.world_size * arguments.gradient_accumulation_steps
-    batches = TrainingBatches(run, parts, **data_options(run, sized.config))
+    options = data_options(run, sized.config)
+    batches = TrainingBatches(run, arguments.world_size * arguments.gradient_accumulation_steps, **options)
     with arguments.main_process_first(local=False):
         claim_folder(run, run_folder)
     if run_folder.is_trained:
         return folder
     set_seed(run.seed)
     model, same_vocabulary = first_model(run, sized)
-    adapter, smoothing = adapter_of(model.config), arguments.label_smoothing_factor
-    adapter.check_training(model, run.model, run.problem, run.train_length, bool(arguments.neftune_noise_alpha))
+    noise = bool(arguments.neftune_noise_alpha)
+    adapter_of(model.config).check_training(model, run.model, run.problem, run.train_length, noise)
     if model.can_generate():
         model.generation_config = generation_config(run)
         model.generation_config.use_cache = getattr(model.config, "use_cache", True)
     arguments.output_dir = str(run_folder.checkpoints)
-    arguments.train_sampling_strategy = "sequential"
-    if not adapter.uses_all_parameters:
-        arguments.ddp_find_unused_parameters = True
+    tuning = TrainingBatches(replace(run, steps=EVAL_BATCHES), split="tune", **options)
     stopwatch = Stopwatch()
-    trainer = Trainer(
-        model=model,
-        args=arguments,
+    trainer = _make_trainer(
+        model,
+        arguments,
         train_dataset=batches,
-        eval_dataset=TrainingBatches(
-            replace(run, steps=EVAL_BATCHES), split="tune", **data_options(run, sized.config)
-        ),
-        data_collator=partial(_only_item, smoothing=smoothing) if adapter.computes_loss and smoothing else _only_item,
-        compute_loss_func=None if adapter.computes_loss else AlignedLoss(model, smoothing),
+        eval_dataset=tuning,
         processing_class=build_tokenizer(run.problem),
         callbacks=[stopwatch, *callbacks],
     )
-    trainer.label_smoother = None  # it knows neither aligned labels nor ponder costs
     if quiet:
         trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(run_folder))
@@ -95,6 +79,22 @@ def train(
         save_run(run, run_folder, trainer, sized, stopwatch, batches, study, same_vocabulary)
     trainer.accelerator.wait_for_everyone()
     return folder
+
+
+def _make_trainer(model: PreTrainedModel, arguments: RunTrainingArguments, **options) -> Trainer:
+    """A Trainer that takes micro-batches as they are, with the loss that its model needs."""
+    adapter, smoothing = adapter_of(model.config), arguments.label_smoothing_factor
+    arguments.train_sampling_strategy = "sequential"
+    if not adapter.uses_all_parameters:
+        arguments.ddp_find_unused_parameters = True
+    collate, loss = _only_item, None
+    if not adapter.computes_loss:
+        loss = AlignedLoss(model, smoothing)
+    elif smoothing:
+        collate = partial(_only_item, smoothing=smoothing)
+    trainer = Trainer(model=model, args=arguments, data_collator=collate, compute_loss_func=loss, **options)
+    trainer.label_smoother = None  # it knows neither aligned labels nor ponder costs
+    return trainer
 
 
 def _only_item(items, **more):

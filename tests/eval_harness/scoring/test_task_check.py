@@ -3,7 +3,8 @@
 import pytest
 
 from eval_harness.errors import HarnessError
-from eval_harness.scoring.task_check import CHECKS, FAILED, PASSED, WARNED, check_tasks, find_tasks
+from eval_harness.scoring.task_check import CHECKS, FAILED, PASSED, WARNED, check_tasks
+from eval_harness.scoring.task_digests import find_tasks
 
 
 @pytest.fixture

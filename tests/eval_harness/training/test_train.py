@@ -264,7 +264,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_left(make, words, tin
         (
             {"model": "transformer-rope", "config": {"position_ids_scheme": "supplied"}},
             {},
-            "scheme 'supplied' needs ids with every batch; task 'duplicate' gives none",
+            "scheme 'supplied' needs ids with every batch; task 'duplicate' has none",
         ),
         (
             {"model": "transformer-learned", "task": "majority", "config": {"position_ids_scheme": "abacus"}},
