@@ -1,6 +1,6 @@
 """Time and memory of LSH attention beside transformers' Reformer and full attention, interleaved, as ratios.
 
-    python benchmarks/lsh_attention.py --lengths 1024 4096 16384 --num_rounds 2
+    python benchmarks/attention_lsh.py --lengths 1024 4096 16384 --num_rounds 2
 
 One causal layer of each kind, with projections. Every round takes one forward and one backward pass of each, so that
 whatever else the machine does slows all of them alike. Printed for each length is the median over the rounds of each
@@ -20,7 +20,7 @@ from transformers import ReformerConfig
 from transformers.models.reformer.modeling_reformer import LSHSelfAttention
 
 from hf_models import PositionTransformerConfig
-from hf_models.attention_types import parse_attention_type
+from hf_models.attention_registry import parse_attention_type
 from hf_models.position_encoding import PositionEncoding, Positions
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from .attention_normalizers import Softmax, parse_normalizer
-from .entries import check_arguments
+from .halting_packing import Running
 from .position_encoding import PositionEncoding, Positions
 from .precision import at_least_float32
-from .running_positions import Running
+from .registry import check_arguments
 from .transformers_internals import ALL_ATTENTION_FUNCTIONS, StaticLayer, compile_friendly_flex_attention
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .entries import check_arguments, check_choice, parse_entry
 from .position_encoding import Positions
 from .precision import at_least_float32
+from .registry import check_arguments, check_choice, parse_entry
 
 
 class Softmax(nn.Module):

@@ -32,7 +32,7 @@ class RecurrentConfig(LongreachConfig):
 
     @property
     def layer_types(self) -> list[str]:
-        """The cache layer of each layer: its recurrent state, registered by recurrent.py."""
+        """The cache layer of each layer: its recurrent state, registered by modeling_recurrent.py."""
         return ["recurrent_state"] * self.num_hidden_layers
 
     @classmethod

@@ -8,11 +8,11 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 
 from .attention_normalizers import parse_normalizer
-from .attention_types import parse_attention_type
-from .composed_encoding import single_encodings
+from .attention_registry import parse_attention_type
 from .configuration_base import LongreachConfig
-from .entries import per_layer
-from .position_encodings import parse_position_encoding
+from .position_composed import single_encodings
+from .position_registry import parse_position_encoding
+from .registry import per_layer
 
 
 PositionIdsScheme = Literal["consecutive", "random_offset", "randomized", "randomized_distances", "abacus", "supplied"]

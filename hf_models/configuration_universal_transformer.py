@@ -7,7 +7,7 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 
-from .attention_types import parse_attention_type
+from .attention_registry import parse_attention_type
 from .configuration_transformer import TransformerConfig
 from .transformers_internals import RopeParameters
 

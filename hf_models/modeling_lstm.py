@@ -9,15 +9,10 @@ SPDX-License-Identifier: Apache-2.0
 from torch import nn
 
 from .configuration_lstm import LSTMConfig
-from .modeling_base import (
-    CausalLMHead,
-    MaskedLMHead,
-    SequenceClassificationHead,
-    TokenClassificationHead,
-    register_for_auto_classes,
-)
+from .modeling_base import register_for_auto_classes
 from .modeling_generation import LongreachGenerationMixin
-from .recurrent import PackedLayer, RecurrentBackbone, RecurrentPreTrainedModel
+from .modeling_heads import CausalLMHead, MaskedLMHead, SequenceClassificationHead, TokenClassificationHead
+from .modeling_recurrent import PackedLayer, RecurrentBackbone, RecurrentPreTrainedModel
 
 
 class LSTMLayer(PackedLayer):

@@ -19,9 +19,9 @@ from .modeling_arguments import model_arguments
 from .modeling_base import BackboneOutput, register_for_auto_classes
 from .modeling_generation import LongreachGenerationMixin
 from .modeling_lstm import LSTMLayer, LSTMModel, LSTMPreTrainedModel
+from .modeling_recurrent import RecurrentPreTrainedModel, real_tokens
 from .modeling_seq2seq import ConditionalGenerationHead, Seq2SeqBackbone
 from .precision import at_least_float32
-from .recurrent import RecurrentPreTrainedModel, real_tokens
 from .transformers_internals import capture_outputs
 
 

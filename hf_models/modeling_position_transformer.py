@@ -1,6 +1,6 @@
 """A transformer, causal or bidirectional, with a configurable position encoding.
 
-Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the encodings name their papers in position_encodings.py.
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the encodings name their papers in position_registry.py.
 
 B batch   T new tokens   S all tokens, cached ones first   D model width
 
@@ -11,19 +11,12 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .configuration_position_transformer import PositionTransformerConfig
+from .layer_transformer import TransformerLayer
 from .modeling_arguments import model_arguments, named_cache
-from .modeling_base import (
-    BackboneOutput,
-    CausalLMHead,
-    MaskedLMHead,
-    SequenceClassificationHead,
-    TokenClassificationHead,
-    TokenEmbedding,
-    register_for_auto_classes,
-)
+from .modeling_base import BackboneOutput, TokenEmbedding, register_for_auto_classes
+from .modeling_heads import CausalLMHead, MaskedLMHead, SequenceClassificationHead, TokenClassificationHead
 from .modeling_transformer import PositionIdsGenerationMixin, TransformerPreTrainedModel
-from .position_encodings import LayerEncodings
-from .transformer_layer import TransformerLayer
+from .position_registry import LayerEncodings
 from .transformers_internals import capture_outputs
 
 

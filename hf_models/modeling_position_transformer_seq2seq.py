@@ -1,13 +1,13 @@
 """An encoder-decoder transformer with a configurable position encoding.
 
-Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the encodings name their papers in position_encodings.py.
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the encodings name their papers in position_registry.py.
 
 SPDX-License-Identifier: Apache-2.0
 """
 
 from .attention import Attention
 from .configuration_position_transformer_seq2seq import PositionTransformerSeq2SeqConfig
-from .decoder_layer import CrossAttention, DecoderLayer
+from .layer_decoder import CrossAttention, DecoderLayer
 from .modeling_base import register_for_auto_classes
 from .modeling_generation import LongreachGenerationMixin
 from .modeling_position_transformer import PositionTransformerModel

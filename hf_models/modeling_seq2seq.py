@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
-from .decoder_layer import DecoderLayer
+from .layer_decoder import DecoderLayer
 from .losses import token_loss
 from .modeling_arguments import BothCacheNames, model_arguments, named_cache
-from .modeling_base import Head, LongreachPreTrainedModel
+from .modeling_base import LongreachPreTrainedModel
+from .modeling_heads import Head
 from .transformers_internals import can_return_tuple
 
 

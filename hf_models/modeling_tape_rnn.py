@@ -16,16 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_tape_rnn import TapeRNNConfig
-from .memory_controller import MemoryLayer, windows
-from .modeling_base import (
-    CausalLMHead,
-    MaskedLMHead,
-    SequenceClassificationHead,
-    TokenClassificationHead,
-    register_for_auto_classes,
-)
+from .layer_memory import MemoryLayer, windows
+from .modeling_base import register_for_auto_classes
 from .modeling_generation import LongreachGenerationMixin
-from .recurrent import RecurrentBackbone, RecurrentPreTrainedModel
+from .modeling_heads import CausalLMHead, MaskedLMHead, SequenceClassificationHead, TokenClassificationHead
+from .modeling_recurrent import RecurrentBackbone, RecurrentPreTrainedModel
 
 
 class TapeRNNLayer(MemoryLayer):

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from .attention import Attention
+from .attention_context import Surroundings, added_mask, fit, visible_pairs
 from .attention_normalizers import Softmax
-from .attention_types import parse_attention_type
+from .attention_registry import parse_attention_type
 from .modeling_arguments import named_cache
 from .modeling_base import LongreachPreTrainedModel
 from .modeling_generation import LongreachGenerationMixin
-from .own_files import check_files, save_files
 from .packed_sequences import same_sequence
 from .position_encoding import PositionEncoding, Positions
-from .position_encodings import LayerEncodings, own_files
+from .position_files import check_files, save_files
 from .position_ids import GROWING_SCHEMES, RANDOM_SCHEMES, abacus_ids, draw_position_ids, resolve_position_ids
+from .position_registry import LayerEncodings, own_files
 from .precision import compute_dtype, exact_dtype
-from .surroundings import Surroundings, added_mask, fit, visible_pairs
 from .transformers_internals import (
     create_bidirectional_mask,
     create_bidirectional_sliding_window_mask,

@@ -20,24 +20,17 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
-from .adaptive_computation import HaltingUnit, weigh
 from .attention import Attention
 from .configuration_universal_transformer import UniversalTransformerConfig
+from .halting_act import HaltingUnit, weigh
+from .halting_ponder_net import expected_loss
+from .layer_looped import RecurrentStack
+from .layer_transformer import TransformerLayer
 from .modeling_arguments import BothCacheNames, model_arguments, named_cache
-from .modeling_base import (
-    CausalLMHead,
-    Head,
-    MaskedLMHead,
-    SequenceClassificationHead,
-    TokenClassificationHead,
-    TokenEmbedding,
-    register_for_auto_classes,
-)
+from .modeling_base import TokenEmbedding, register_for_auto_classes
+from .modeling_heads import CausalLMHead, Head, MaskedLMHead, SequenceClassificationHead, TokenClassificationHead
 from .modeling_transformer import PositionIdsGenerationMixin, TransformerPreTrainedModel
-from .ponder_net import expected_loss
-from .position_encodings import LayerEncodings
-from .recurrent_stack import RecurrentStack
-from .transformer_layer import TransformerLayer
+from .position_registry import LayerEncodings
 from .transformers_internals import capture_outputs
 
 

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
-from .adaptive_computation import weigh
 from .attention import Attention
 from .configuration_universal_transformer_seq2seq import UniversalTransformerSeq2SeqConfig
-from .decoder_layer import CrossAttention, DecoderLayer
+from .halting_act import weigh
+from .halting_ponder_net import expected_loss
+from .layer_decoder import CrossAttention, DecoderLayer
 from .modeling_arguments import BothCacheNames
 from .modeling_base import register_for_auto_classes
 from .modeling_generation import LongreachGenerationMixin
 from .modeling_seq2seq import ConditionalGenerationHead, TransformerSeq2SeqBackbone
 from .modeling_transformer import TransformerPreTrainedModel
 from .modeling_universal_transformer import PONDERS, UniversalTransformerModel, real_tokens
-from .ponder_net import expected_loss
 
 
 @dataclass

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from .entries import check_arguments
+from .registry import check_arguments
 
 
 @dataclass

@@ -22,9 +22,9 @@ from hf_models import (
 )
 from hf_models.attention import Attention
 from hf_models.attention_normalizers import NORMALIZERS
-from hf_models.attention_types import ATTENTION_TYPES
+from hf_models.attention_registry import ATTENTION_TYPES
 from hf_models.position_encoding import PositionEncoding
-from hf_models.position_encodings import POSITION_ENCODINGS
+from hf_models.position_registry import POSITION_ENCODINGS
 
 
 REGISTRIES: dict[str, Any] = {

@@ -7,9 +7,9 @@ from itertools import combinations
 from latex2mathml.converter import convert
 
 from hf_models import PositionTransformerConfig
-from hf_models.attention_types import ATTENTION_TYPES
-from hf_models.position_encodings import POSITION_ENCODINGS
-from hf_models.rotary_encodings import RoPE
+from hf_models.attention_registry import ATTENTION_TYPES
+from hf_models.position_registry import POSITION_ENCODINGS
+from hf_models.position_rotary import RoPE
 
 from .choices import (
     FACTS,

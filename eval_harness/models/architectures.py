@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 import hf_models
 from eval_harness.errors import HarnessError, unknown
 from eval_harness.models.library_types import LibraryArchitecture, get_library_type, list_library_types
-from hf_models.position_encodings import POSITION_ENCODINGS, parse_position_encoding
+from hf_models.position_registry import POSITION_ENCODINGS, parse_position_encoding
 
 
 FAMILIES = {

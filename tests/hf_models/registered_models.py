@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 import hf_models
 from hf_models.attention_normalizers import NORMALIZERS
-from hf_models.attention_types import ATTENTION_TYPES
-from hf_models.recurrent_stack import HALTING_RULES
+from hf_models.attention_registry import ATTENTION_TYPES
+from hf_models.layer_looped import HALTING_RULES
 from tests.hf_models.model_cases import ATTENTION, COMMON, PONDERING, RECURRENT, class_of, labels_for, pad, ragged
 from tests.hf_models.model_cases import CASES as NAMED
 from tests.hf_models.plain_encodings import ENTRIES

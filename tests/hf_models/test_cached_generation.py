@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import hf_models
 from hf_models.attention_normalizers import NORMALIZERS
-from hf_models.attention_types import ATTENTION_TYPES
-from hf_models.position_encodings import POSITION_ENCODINGS
+from hf_models.attention_registry import ATTENTION_TYPES
+from hf_models.position_registry import POSITION_ENCODINGS
 from tests.hf_models import fresh_process
 from tests.hf_models.model_cases import ATTENTION, CLOSE, COMMON, PAD, pad, ragged, tokens
 

@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from hf_models import MODEL_CLASSES, LSTMConfig, PositionTransformerConfig, UniversalTransformerConfig
-from hf_models.position_encodings import POSITION_ENCODINGS
+from hf_models.position_registry import POSITION_ENCODINGS
 from tests.hf_models.model_cases import ATTENTION, CASES, RECURRENT, build, class_of, config_of
 
 

@@ -17,7 +17,7 @@ from hf_models import (
 )
 from hf_models.attention_normalizers import NORMALIZERS
 from hf_models.position_encoding import PositionEncoding
-from hf_models.position_encodings import POSITION_ENCODINGS, parse_position_encoding
+from hf_models.position_registry import POSITION_ENCODINGS, parse_position_encoding
 from tests.hf_models import fresh_process, references
 from tests.hf_models.model_cases import ATTENTION, CLOSE, checkpoint_activations, pad, ragged, tokens
 from tests.hf_models.plain_encoding import plain_attention

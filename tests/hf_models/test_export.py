@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 from hf_models import MODEL_CLASSES
-from hf_models.attention_types import ATTENTION_TYPES
-from hf_models.position_encodings import POSITION_ENCODINGS
+from hf_models.attention_registry import ATTENTION_TYPES
+from hf_models.position_registry import POSITION_ENCODINGS
 from tests.hf_models.model_cases import CLOSE, RECURRENT, main_output, tokens
 from tests.hf_models.registered_models import CASES, build, is_recurrent, is_seq2seq
 

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hf_models.attention_normalizers import NORMALIZERS
-from hf_models.attention_types import ATTENTION_TYPES
-from hf_models.position_encodings import POSITION_ENCODINGS
+from hf_models.attention_registry import ATTENTION_TYPES
+from hf_models.position_registry import POSITION_ENCODINGS
 from tests.hf_models import model_cases, test_every_encoding, test_modeling_seq2seq, test_recurrent_stack
 from tests.hf_models.model_cases import CASES, REPRESENTATIVES, heads_of, labels_for, pad, ragged
 

@@ -11,8 +11,8 @@ from huggingface_hub.errors import StrictDataclassError
 
 from hf_models import UniversalTransformerConfig, UniversalTransformerSeq2SeqConfig
 from hf_models.attention_normalizers import NORMALIZERS
-from hf_models.attention_types import ATTENTION_TYPES
-from hf_models.recurrent_stack import HALTING_RULES
+from hf_models.attention_registry import ATTENTION_TYPES
+from hf_models.layer_looped import HALTING_RULES
 from tests.hf_models.model_cases import ATTENTION, CLOSE, PAD, pad, ragged
 from tests.hf_models.plain_encodings import ENTRIES
 from tests.hf_models.registered_models import model_class

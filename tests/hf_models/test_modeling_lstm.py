@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from hf_models.recurrent import RecurrentStateLayer
+from hf_models.modeling_recurrent import RecurrentStateLayer
 from tests.hf_models.model_cases import CLOSE, build, tokens
 from tests.hf_models.plain_memory import assert_is_plain
 

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 import hf_models
-from hf_models.decoder_layer import CrossAttention
+from hf_models.layer_decoder import CrossAttention
 from tests.hf_models import fresh_process
 from tests.hf_models.model_cases import (
     ATTENTION,

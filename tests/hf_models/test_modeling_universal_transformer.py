@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_models import UniversalTransformerForCausalLM
-from hf_models.recurrent_stack import RecurrentStack
+from hf_models.layer_looped import RecurrentStack
 from tests.hf_models.model_cases import (
     CLOSE,
     HEADS,

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from hf_models.decoder_layer import CrossAttention
+from hf_models.layer_decoder import CrossAttention
 from tests.hf_models.model_cases import CLOSE, assert_same, gradients, pad, ragged, tokens
 from tests.hf_models.plain_recurrence import ACT
+from tests.hf_models.test_layer_looped import plain_model
 from tests.hf_models.test_modeling_seq2seq import CASES, NEW, build, targets
-from tests.hf_models.test_recurrent_stack import plain_model
 
 
 HALTING = [case for case in CASES if "act" in case or "around" in case]

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import hf_models
+from hf_models.layer_looped import HALTING_RULES
 from hf_models.modeling_base import TokenEmbedding
-from hf_models.recurrent_stack import HALTING_RULES
 from tests.hf_models.model_cases import ATTENTION, main_output
 from tests.hf_models.registered_models import (
     CASES,

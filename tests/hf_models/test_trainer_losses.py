@@ -13,7 +13,7 @@ from transformers import Trainer, TrainingArguments, default_data_collator
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 import hf_models
-from hf_models.recurrent_stack import HALTING_RULES
+from hf_models.layer_looped import HALTING_RULES
 from tests.hf_models.model_cases import ATTENTION, COMMON, HEADS, PONDERING, assert_same, labels_for, tokens
 from tests.hf_models.plain_encodings import ENTRIES
 from tests.hf_models.test_every_encoding import fits

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .attention_context import Surroundings
 from .position_encoding import Positions
-from .surroundings import Surroundings
 
 
 # Copying the keys and values of the other rows costs more than attending from a few empty ones.

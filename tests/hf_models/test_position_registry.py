@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_models import PositionTransformerConfig, PositionTransformerModel
-from hf_models.composed_encoding import Composed
-from hf_models.position_biases import T5
-from hf_models.position_embeddings import Learned, Sinusoidal, sinusoids
+from hf_models.position_added import Learned, Sinusoidal, sinusoids
+from hf_models.position_bias_learned import T5
+from hf_models.position_composed import Composed
 from hf_models.position_encoding import PositionEncoding, Positions
-from hf_models.position_encodings import POSITION_ENCODINGS, LayerEncodings, parse_position_encoding
+from hf_models.position_registry import POSITION_ENCODINGS, LayerEncodings, parse_position_encoding
 from tests.hf_models import references
 from tests.hf_models.model_cases import ATTENTION, CLOSE, build, tokens
 

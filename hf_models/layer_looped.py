@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adaptive_computation import Halting, HaltingRule, PublishedHalting
-from .early_exit import EarlyExit
-from .ponder_net import PonderNet
-from .position_embeddings import sinusoids
-from .position_encodings import LayerEncodings
-from .running_positions import PackedSurroundings, Packing, Running
-from .surroundings import Surroundings
-from .transformer_layer import TransformerLayer
+from .attention_context import Surroundings
+from .halting_act import Halting, HaltingRule, PublishedHalting
+from .halting_early_exit import EarlyExit
+from .halting_packing import PackedSurroundings, Packing, Running
+from .halting_ponder_net import PonderNet
+from .layer_transformer import TransformerLayer
+from .position_added import sinusoids
+from .position_registry import LayerEncodings
 from .transformers_internals import capture_outputs
 
 

@@ -5,7 +5,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
-from hf_models.ponder_net import divergence
+from hf_models.halting_ponder_net import divergence
 from tests.hf_models.model_cases import CLOSE, HEADS, build, labels_for, pad, ragged, tokens
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adaptive_computation import HaltingRule
+from .halting_act import HaltingRule
 from .precision import at_least_float32
 
 

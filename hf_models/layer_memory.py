@@ -21,8 +21,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .modeling_recurrent import RecurrentLayer, RecurrentWeights
 from .precision import compute_dtype
-from .recurrent import RecurrentLayer, RecurrentWeights
 
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}

@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from .attention import remember
-from .attention_types import parse_attention_type
-from .feed_forward import FeedForward
+from .attention_registry import parse_attention_type
+from .halting_packing import PackedSurroundings, Packing, Running
+from .layer_feed_forward import FeedForward
 from .position_encoding import PositionEncoding, Positions
-from .running_positions import PackedSurroundings, Packing, Running
 from .transformers_internals import GradientCheckpointingLayer
 
 

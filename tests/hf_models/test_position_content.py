@@ -14,7 +14,7 @@ from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import (
 
 from hf_models.attention import Attention
 from hf_models.position_encoding import PositionEncoding, Positions
-from hf_models.position_encodings import parse_position_encoding
+from hf_models.position_registry import parse_position_encoding
 from tests.hf_models import model_cases
 from tests.hf_models.model_cases import CLOSE, config_of, pad, ragged, tokens
 from tests.hf_models.plain_content import PlainFoX, PlainPaTH, PlainScores

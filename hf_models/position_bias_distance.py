@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .entries import check_choice
 from .position_encoding import PositionEncoding
+from .registry import check_choice
 
 
 class DistanceBias(PositionEncoding):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .distance_biases import KERPLE, ALiBi
-from .entries import parse_entry
-from .position_biases import FIRE
+from .position_bias_distance import KERPLE, ALiBi
+from .position_bias_learned import FIRE
 from .position_encoding import PositionEncoding, Positions, all_rows
 from .precision import at_least_float32
+from .registry import parse_entry
 
 
 class Shaw(PositionEncoding):

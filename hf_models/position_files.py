@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .custom_encodings import CUSTOM_ENCODINGS
+from .position_custom import CUSTOM_ENCODINGS
 from .position_encoding import PositionEncoding
 
 
@@ -66,4 +66,4 @@ def save_files(names: list[str], folder: str | Path):
         entries.append(f'    "{name}": {encoding.__name__},')
     lines = ['"""Position encodings from files that are saved beside the model."""', "", *imports, "", ""]
     lines += ["CUSTOM_ENCODINGS: dict[str, type] = {", *entries, "}", ""]
-    (folder / "custom_encodings.py").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "position_custom.py").write_text("\n".join(lines), encoding="utf-8")

@@ -11,11 +11,11 @@ from transformers import ReformerConfig
 from transformers.models.reformer.modeling_reformer import LSHSelfAttention
 
 from hf_models import PositionTransformerConfig
-from hf_models.chunk_attention import ChunkAttention, Sight
-from hf_models.hashing import exponent_for, factors_of, factors_per_row, seeded_axes
-from hf_models.lsh_attention import LSHAttention, SharedQueryKeyAttention
+from hf_models.attention_lsh import LSHAttention, SharedQueryKeyAttention
+from hf_models.attention_lsh_chunks import ChunkAttention, Sight
+from hf_models.attention_lsh_hashing import exponent_for, factors_of, factors_per_row, seeded_axes
 from hf_models.position_encoding import PositionEncoding, Positions
-from hf_models.position_encodings import parse_position_encoding
+from hf_models.position_registry import parse_position_encoding
 from tests.hf_models.model_cases import CLOSE, build, checkpoint_activations, config_of, pad, ragged, tokens
 from tests.hf_models.plain_lsh import PlainLSH
 
@@ -544,7 +544,7 @@ class Rowwise(PositionEncoding):
     ],
 )
 def test_encodings_that_read_all_pairs_are_refused(encoding, message, monkeypatch):
-    from hf_models.position_encodings import POSITION_ENCODINGS
+    from hf_models.position_registry import POSITION_ENCODINGS
 
     monkeypatch.setitem(POSITION_ENCODINGS, "gated", Gated)
     monkeypatch.setitem(POSITION_ENCODINGS, "rowwise", Rowwise)

@@ -54,8 +54,8 @@ def test_its_file_is_saved_with_the_model_and_needs_nothing_installed(recency, t
         torch.testing.assert_close(found[name]["output"], model(tokens()).logits)
         # What was loaded from there has saved its files again.
         assert (tmp_path / "again" / name / "recency.py").read_text() == (tmp_path / name / "recency.py").read_text()
-        registry = (tmp_path / "again" / name / "custom_encodings.py").read_text()
-        assert registry == (tmp_path / name / "custom_encodings.py").read_text()
+        registry = (tmp_path / "again" / name / "position_custom.py").read_text()
+        assert registry == (tmp_path / name / "position_custom.py").read_text()
 
 
 def test_a_saved_model_loads_where_its_file_is_on_the_path(recency, tmp_path):
@@ -79,13 +79,13 @@ def test_a_missing_file_or_class_is_named(recency, tmp_path):
 
 
 def test_a_file_that_would_replace_one_of_ours_is_refused(tmp_path, monkeypatch):
-    shutil.copy(own_encoding.__file__, tmp_path / "feed_forward.py")
+    shutil.copy(own_encoding.__file__, tmp_path / "layer_feed_forward.py")
     monkeypatch.syspath_prepend(tmp_path)
-    model = build("transformer-none", position_encoding="feed_forward.Recency")
-    with pytest.raises(ValueError, match=r"cannot be saved: Longreach has a file feed_forward.py too"):
+    model = build("transformer-none", position_encoding="layer_feed_forward.Recency")
+    with pytest.raises(ValueError, match=r"cannot be saved: Longreach has a file layer_feed_forward.py too"):
         model.save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
-    sys.modules.pop("feed_forward")
+    sys.modules.pop("layer_feed_forward")
 
 
 def test_pushing_while_saving_is_refused_since_it_would_leave_the_file_out(recency, tmp_path):
@@ -110,4 +110,4 @@ def test_a_class_of_the_main_script_is_refused_at_saving(tmp_path):
 def test_models_without_own_files_save_an_empty_registry(tmp_path):
     build("transformer-none").save_pretrained(tmp_path)
     assert PositionTransformerForCausalLM.from_pretrained(tmp_path)
-    assert "CUSTOM_ENCODINGS: dict[str, type] = {}" in (tmp_path / "custom_encodings.py").read_text()
+    assert "CUSTOM_ENCODINGS: dict[str, type] = {}" in (tmp_path / "position_custom.py").read_text()

@@ -11,10 +11,10 @@ from torch.nn.attention.flex_attention import flex_attention
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from hf_models import PositionTransformerConfig
-from hf_models.distance_biases import KERPLE, NAPE, DistanceBias, HardALiBi, Sandwich, alibi_slopes
-from hf_models.position_biases import FIRE, T5
+from hf_models.position_bias_distance import KERPLE, NAPE, DistanceBias, HardALiBi, Sandwich, alibi_slopes
+from hf_models.position_bias_learned import FIRE, T5
 from hf_models.position_encoding import Pairs, Positions
-from hf_models.position_encodings import POSITION_ENCODINGS, parse_position_encoding
+from hf_models.position_registry import POSITION_ENCODINGS, parse_position_encoding
 from tests.hf_models import references
 from tests.hf_models.model_cases import ATTENTION, CLOSE, build, tokens
 from tests.hf_models.plain_encodings import PLAIN_ENCODINGS

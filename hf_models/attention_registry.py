@@ -4,8 +4,8 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from .attention import Attention, SlidingAttention
-from .entries import parse_entry
-from .lsh_attention import LSHAttention, SharedQueryKeyAttention
+from .attention_lsh import LSHAttention, SharedQueryKeyAttention
+from .registry import parse_entry
 
 
 ATTENTION_TYPES: dict[str, type[Attention]] = {

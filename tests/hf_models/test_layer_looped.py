@@ -5,8 +5,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from hf_models import UniversalTransformerForCausalLM
-from hf_models.recurrent_stack import RecurrentStack
-from hf_models.running_positions import Packing
+from hf_models.halting_packing import Packing
+from hf_models.layer_looped import RecurrentStack
 from tests.hf_models import plain_recurrence, references
 from tests.hf_models.model_cases import (
     CLOSE,

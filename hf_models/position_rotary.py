@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .entries import check_choice
 from .position_encoding import PositionEncoding
 from .precision import at_least_float32
+from .registry import check_choice
 from .transformers_internals import ROPE_INIT_FUNCTIONS
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .composed_encoding import Composed
-from .content_encodings import DAPE, CoPE, Shaw, ShawValues, TransformerXL
-from .distance_biases import KERPLE, NAPE, ALiBi, HardALiBi, Sandwich
-from .entries import parse_entry
-from .forgetting_encodings import FoX, PaTH
-from .own_files import import_encoding
-from .position_biases import FIRE, T5
-from .position_embeddings import Coordinate, Learned, Sinusoidal
+from .position_added import Coordinate, Learned, Sinusoidal
+from .position_bias_distance import KERPLE, NAPE, ALiBi, HardALiBi, Sandwich
+from .position_bias_learned import FIRE, T5
+from .position_composed import Composed
+from .position_content import DAPE, CoPE, Shaw, ShawValues, TransformerXL
 from .position_encoding import PositionEncoding, Positions
-from .rotary_encodings import PoPE, RoPE, XPos
+from .position_files import import_encoding
+from .position_forgetting import FoX, PaTH
+from .position_rotary import PoPE, RoPE, XPos
+from .registry import parse_entry
 
 
 POSITION_ENCODINGS: dict[str, type[PositionEncoding]] = {

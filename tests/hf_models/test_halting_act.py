@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_models.adaptive_computation import Halting, HaltingRule, PublishedHalting, weigh
+from hf_models.halting_act import Halting, HaltingRule, PublishedHalting, weigh
 from tests.hf_models.model_cases import CLOSE, build, config_of, labels_for, tokens
 from tests.hf_models.plain_recurrence import Published
 

@@ -8,9 +8,9 @@ SPDX-License-Identifier: Apache-2.0
 import torch
 from torch import Tensor, nn
 
-from .entries import check_choice
 from .position_encoding import PositionEncoding
 from .precision import exact_dtype
+from .registry import check_choice
 
 
 class Learned(PositionEncoding):

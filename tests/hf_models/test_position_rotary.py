@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply
 
 from hf_models import PositionTransformerConfig, PositionTransformerModel
 from hf_models.position_encoding import Positions
-from hf_models.rotary_encodings import PoPE, RoPE, XPos
+from hf_models.position_rotary import PoPE, RoPE, XPos
 from tests.hf_models import references
 from tests.hf_models.model_cases import ATTENTION, CLOSE, build, tokens
 

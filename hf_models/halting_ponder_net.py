@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .adaptive_computation import HaltingRule
+from .halting_act import HaltingRule
 from .precision import at_least_float32
 
 

@@ -9,9 +9,9 @@ SPDX-License-Identifier: Apache-2.0
 import torch
 from torch import Tensor, nn
 
+from .halting_packing import PackedSurroundings, Packing
+from .layer_transformer import TransformerLayer
 from .precision import at_least_float32
-from .running_positions import PackedSurroundings, Packing
-from .transformer_layer import TransformerLayer
 
 
 class CrossAttention(nn.Module):
