@@ -59,19 +59,19 @@ def models(
     """Lists what there is to train, with the sizes that meet a budget; with a name, shows that model."""
     from eval_harness.models import ARCHITECTURES, describe_model, size_model
 
-    wanted = parse_quantity(budget)
+    parameters = parse_quantity(budget)
     if name is not None:
-        _show_model(describe_model(name, wanted), as_json)
+        _show_model(describe_model(name, parameters), as_json)
         return
     rows = []
     for name in ARCHITECTURES:
-        sized = size_model(name, wanted)
+        sized = size_model(name, parameters)
         rows.append({"model": name, "chosen": sized.chosen, "parameters": sized.parameters})
     if as_json:
         print_json(rows)
         return
     columns = ("model", "hidden", "heads", "feed-forward", "counted", "off by", "total")
-    print_table(columns, (_model_row(row, wanted) for row in rows))
+    print_table(columns, (_model_row(row, parameters) for row in rows))
 
 
 def _show_model(described: dict, as_json: bool) -> None:

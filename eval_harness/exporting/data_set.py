@@ -3,7 +3,7 @@
 ```
 README.md                            the card; its header names the configurations
 data/length_10/test.parquet          one configuration for each length, and one of them all
-lm_eval/*.yaml                       where asked for: a task of lm-evaluation-harness for each length
+lm_eval/*.yaml                       on request: a task of lm-evaluation-harness for each length
 ```
 """
 
@@ -38,7 +38,7 @@ def to_dataset(task: str | Task, length: int, count: int = 512, split: str = "te
 
     Returns:
         The columns `length`, `index` (the row's place in the stream), `input` and `target` (symbols with spaces
-        between them); `positions`, the place in the input at which each symbol is asked for, where the task is
+        between them); `positions`, the place in the input at which each symbol is due, where the task is
         answered in place; `scored`, which symbols of the target count, where not all of them do.
 
     Raises:
@@ -109,7 +109,7 @@ def _table(task: Task, sample: Sample, scored: bool) -> pa.Table:
     columns = {
         "length": pa.array(sample.lengths, pa.int32()),
         "index": pa.array(range(len(sample)), pa.int32()),
-        "input": pa.array([asked for asked, _ in texts], pa.string()),
+        "input": pa.array([prompt for prompt, _ in texts], pa.string()),
         "target": pa.array([answer for _, answer in texts], pa.string()),
     }
     if sample.positions is not None:

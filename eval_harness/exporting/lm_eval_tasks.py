@@ -16,7 +16,7 @@ from eval_harness.tasks import Task
 from eval_harness.tokenization.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 
-FORMAT = "autoregressive"  # the one in which a model is asked by generating
+FORMAT = "autoregressive"  # the one in which a model generates the answer
 
 
 def group_name(task: Task) -> str:

@@ -146,9 +146,9 @@ class _Search:
         if slope == 0:
             return first
         missing = (self.budget - first.parameters["counted"]) / slope
-        wanted = self.unit * round((usual.feed_forward + missing) / self.unit)
-        size = replace(usual, feed_forward=wanted)
-        return self._counted(size) if wanted > 0 and misfit(size) <= EXTREME_MISFIT else None
+        nearest = self.unit * round((usual.feed_forward + missing) / self.unit)
+        size = replace(usual, feed_forward=nearest)
+        return self._counted(size) if nearest > 0 and misfit(size) <= EXTREME_MISFIT else None
 
     def _size(self, width: int) -> Sizes:
         return Sizes(

@@ -83,8 +83,8 @@ def get_library_type(name: str, head: str = "token") -> LibraryArchitecture:
     if encoder_decoder and head != "sequence_to_sequence":
         raise HarnessError(f"{name} is an encoder-decoder: pose the task in the sequence_to_sequence format.")
     if head not in _auto_classes(config_class):
-        asked = {"token": "language model", "classification": "classifier"}.get(head, "encoder-decoder")
-        raise HarnessError(f"transformers has no {asked} of type {name!r}.")
+        kind = {"token": "language model", "classification": "classifier"}.get(head, "encoder-decoder")
+        raise HarnessError(f"transformers has no {kind} of type {name!r}.")
     return LibraryArchitecture(name, config_class, head)
 
 
@@ -186,8 +186,8 @@ def _needed(config_class: type[PreTrainedConfig], needs: dict[str, Any]) -> dict
     """The fields that the task needs, if the configuration has them."""
     known = {each.name for each in fields(config_class)}
     as_index = {key.replace("_token_id", "_index"): value for key, value in needs.items()}  # as XLM calls them
-    wanted = needs | as_index | {"forced_eos_token_id": None, "forced_bos_token_id": None}
-    return {key: value for key, value in wanted.items() if key in known}
+    needed = needs | as_index | {"forced_eos_token_id": None, "forced_bos_token_id": None}
+    return {key: value for key, value in needed.items() if key in known}
 
 
 def _whole_chunks(model: PreTrainedModel, arguments: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:

@@ -240,12 +240,12 @@ def _example(task: Task, training: dict[str, Any]) -> dict[str, Any]:
     sample, vocabulary = task.sample(length, 1, seed=0), problem.vocabulary
     encoded = problem.encode(sample)
     positions = np.flatnonzero(encoded.labels[0] != NOT_SCORED).tolist()
-    asked = encoded.input_ids[0, int(problem.bos) :].tolist()
-    ends = [asked.index(token) for token in (vocabulary.sep_id, vocabulary.eos_id) if token in asked]
+    prompt = encoded.input_ids[0, int(problem.bos) :].tolist()
+    ends = [prompt.index(token) for token in (vocabulary.sep_id, vocabulary.eos_id) if token in prompt]
     answer = sample.targets[0, : sample.target_lengths[0]]
     return {
         # The tokenizer adds what the prompt ends with, as it adds <bos>.
-        "text": " ".join(vocabulary.tokens[token] for token in asked[: min(ends, default=None)]),
+        "text": " ".join(vocabulary.tokens[token] for token in prompt[: min(ends, default=None)]),
         "positions": positions,
         "answer": " ".join(task.output_alphabet[symbol] for symbol in answer),
     }

@@ -1,4 +1,4 @@
-"""Publishing: a finished run becomes a folder as the Hub wants it, and, when asked, a model repository.
+"""Publishing: a finished run becomes a folder as the Hub expects it, and, on request, a model repository.
 
 The folder is completed first, so that nothing is lost when the Hub cannot be reached; pushing it is a separate step
 that may be repeated. Names and tokens are checked before the first file is made.
@@ -70,7 +70,7 @@ def publish(
     output: str | Path | None = None,
     token: str | None = None,
 ) -> Outcome:
-    """Prepares a run, or every finished run of a study, and pushes it if asked.
+    """Prepares a run, or every finished run of a study, and pushes it on request.
 
     Args:
         source: a run's folder or a study's.
@@ -86,11 +86,11 @@ def publish(
     """
     source = Path(source)
     runs, unfinished = _runs(source)
-    wanted = _repositories(runs, to, is_study=runs != [source])
+    repositories = _repositories(runs, to, is_study=runs != [source])
     if push:
-        check_push(next(iter(wanted)), token)
+        check_push(next(iter(repositories)), token)
     publications = []
-    for repo_id, run in wanted.items():
+    for repo_id, run in repositories.items():
         folder = prepare(run, _output_folder(run, repo_id, output, is_study=run != source), repo_id, overwrite=True)
         publications.append(Publication(repo_id, folder, plan(folder)))
     if push:

@@ -100,7 +100,7 @@ def reach(rows: Iterable[Row], train_length: int, metric: Metric = "exact") -> R
     """The reach of one run over its tested lengths beyond L; enumerable lengths are left out.
 
     A length passes if the lower Wilson bound is at least the threshold there, fails if the upper bound is below it,
-    and is open otherwise. Whether the run fits is asked separately: without a fit, reach means nothing.
+    and is open otherwise. `fits` is separate: without a fit, reach means nothing.
 
     Returns:
         None where no length beyond L was tested.

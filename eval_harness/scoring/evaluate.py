@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-import hf_models  # noqa: F401  (registers the classes that the Auto classes are asked for)
+import hf_models  # noqa: F401  (registers our classes with the Auto classes)
 from eval_harness.errors import HarnessError
 from eval_harness.models import adapter_of
 from eval_harness.results.folders import CellFolder, RunFolder

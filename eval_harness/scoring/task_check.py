@@ -214,7 +214,7 @@ def _perfect(task: Task) -> Verdict:
             wrong = sum(given != expected for given, expected in zip(answers, _expected(sample, tokens), strict=True))
             if wrong:
                 problems.append(
-                    f"{format.name}: {wrong} of {len(sample)} answers of length {length} are not asked for"
+                    f"{format.name}: {wrong} of {len(sample)} answers of length {length} are not the labels"
                 )
             room = problem.token_lengths(length)
             if any(getattr(encoded, name).shape[1] > most for name, most in room.items()):
@@ -223,7 +223,7 @@ def _perfect(task: Task) -> Verdict:
 
 
 def _expected(sample: Sample, tokens: np.ndarray) -> Iterable[list[int]]:
-    """The labels of each answer's symbols that count, in the order in which they are asked for."""
+    """The labels of each answer's symbols that count, in the order in which they are due."""
     order = None if sample.positions is None else np.argsort(sample.positions, axis=1, kind="stable")
     for row in range(len(sample)):
         places = np.arange(sample.targets.shape[1]) if order is None else order[row]

@@ -16,8 +16,8 @@ class Corpus(Task):
     """A task that has finitely many rows of each length, in splits that it defines itself.
 
     A subclass lists its rows in `rows`. Streams for training and tuning are endless all the same: a walk through all
-    rows of the length in an order that is drawn anew at every round. Streams of other splits hold each row once, in an
-    order that the seed draws, and then end: a sample may have fewer rows than were asked for. The input-blind baseline
+    rows of the length in an order that is drawn again in every round. Streams of other splits hold each row once, in
+    an order that the seed draws, and then end: a sample may have fewer rows than requested. The input-blind baseline
     is fitted on the split "baseline": the training rows, where the length has any.
     """
 
@@ -25,7 +25,7 @@ class Corpus(Task):
     def rows(self, split: str, length: int) -> Sample:
         """All rows of one split and length, in a fixed order; there may be none.
 
-        Inputs and targets are as wide as `input_length` and `output_length` say. The arrays are only read.
+        Inputs and targets are `input_length` and `output_length` wide. The arrays are only read.
         """
 
     @abstractmethod
@@ -78,7 +78,7 @@ def _order(key: str, version: int, split: str, length: int, seed: int, number: i
 class ReadCorpus(Corpus):
     """A corpus whose data are not made here but read: from a file, from another package, from the Hub.
 
-    What they are is part of what a result means, so a task that is run carries their digest among its options.
+    A result depends on the data, so a task that is run carries their digest among its options.
 
     Attributes:
         digest: of the data. Where it is given, other data are refused.
@@ -88,10 +88,10 @@ class ReadCorpus(Corpus):
 
     @abstractmethod
     def digest_of_data(self) -> str:
-        """Twelve hexadecimal digits that stand for the data that are there now."""
+        """Twelve hexadecimal digits that identify the present data."""
 
     def pinned(self) -> "ReadCorpus":
-        """The same task with the digest of the data that are there now."""
+        """The same task with the digest of the present data."""
         return replace(self, digest=self.digest_of_data())
 
     def check_data(self) -> None:

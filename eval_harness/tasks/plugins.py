@@ -1,4 +1,4 @@
-"""Tasks from elsewhere: of installed packages, and of a file of the user's own."""
+"""Tasks of installed packages and of users' own files."""
 
 import logging
 from functools import cache
@@ -47,5 +47,5 @@ def import_own_file(name: str) -> None:
 
 def describe(error: Exception) -> str:
     """An error in one line, without its full stop."""
-    said = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

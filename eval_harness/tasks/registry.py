@@ -1,4 +1,4 @@
-"""The registry of tasks: by name or key, of plug-ins and of files of the user's own."""
+"""The registry of tasks by name or key: ours, those of plug-ins, and those of users' own files."""
 
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -13,10 +13,10 @@ _TASKS: dict[str, type[Task]] = {}
 
 
 def register_task(task: type[AnyTask]) -> type[AnyTask]:
-    """Class decorator: makes a task known under its name.
+    """Class decorator: registers a task under its name.
 
     Raises:
-        HarnessError: where another class already has the name, or the skill is none of `SKILLS`.
+        HarnessError: another class already has the name, or the skill is not in `SKILLS`.
     """
     if task.skill not in SKILLS:
         raise unknown(f"skill of task {task.name!r}:", task.skill, SKILLS)

@@ -17,7 +17,7 @@ class Sample:
         input_lengths: [count] symbols of each input.
         target_lengths: [count] symbols of each answer, without terminator or filler; may be 0.
         scored: [count, L_out] bool, the targets that count.
-        positions: [count, L_out] index in the input at which each target is asked for; None unless the task is
+        positions: [count, L_out] index in the input at which each target is due; None unless the task is
             answered in place.
         lengths: [count] the task length that each row was drawn at.
     """
@@ -55,7 +55,7 @@ def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Answer(NamedTuple):
-    """What `Task.answer` returns; the fields are those of `Sample`.
+    """The return value of `Task.answer`; the fields are those of `Sample`.
 
     `scored` is None where every target within its length counts, `positions` where the answer follows the input.
     """
@@ -79,6 +79,6 @@ def length_mask(lengths: np.ndarray, width: int) -> np.ndarray:
 
 
 def fill_after(rows: np.ndarray, lengths: np.ndarray, filler: int = 0) -> np.ndarray:
-    """Rows [count, L] with a filler behind each one's length [count]; the same array where there is nothing behind."""
+    """Rows [count, L] with a filler after each one's length [count]; the same array if all rows are full."""
     width = rows.shape[1]
     return rows if is_full(lengths, width) else np.where(length_mask(lengths, width), rows, filler)

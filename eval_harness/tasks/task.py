@@ -1,4 +1,4 @@
-"""What a task is: the base class, its samples, the endless streams they come from, and the registry."""
+"""The base class of tasks, with the endless streams of their samples."""
 
 import hashlib
 import json
@@ -35,12 +35,12 @@ LABEL_FORMATS = (*SEQUENCE_FORMATS, "classification")  # of tasks whose every an
 class Task(ABC):
     """A function from symbol strings to symbol strings, and a distribution of its inputs at every length.
 
-    A subclass says what is asked in its docstring, draws inputs in `draw` and defines the answer in `answer`; one
+    A subclass states its question in its docstring, draws inputs in `draw` and defines the answer in `answer`; one
     whose data are not drawn (`Corpus`) makes its rows in `block` instead. Where it has options it is a frozen
     dataclass whose fields, with int, float, bool or str defaults, are those options.
 
     Attributes:
-        name: what users type. A task in a file of the user's own, `file.py`, is named `file.task`: so it is found.
+        name: the name that users type. A task in a user's own file, `file.py`, is named `file.task`.
         version: raised whenever the data change.
         skill: what a solver needs, one of `SKILLS`: results group by it.
         source: the paper that the task is from, with its address.
@@ -72,7 +72,7 @@ class Task(ABC):
 
     @property
     def question(self) -> str:
-        """What is asked, in a sentence: the first line of the docstring."""
+        """The question in a sentence: the first line of the docstring."""
         return (type(self).__doc__ or "").strip().partition("\n")[0]
 
     @property
@@ -87,15 +87,15 @@ class Task(ABC):
 
     def draw(self, length: int, count: int, rng: np.random.Generator) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Draws inputs [count, input_length(length)]; where they differ in length also their lengths [count]."""
-        raise NotImplementedError(f"Task {self.name!r} does not say how its inputs are drawn.")
+        raise NotImplementedError(f"Task {self.name!r} does not define how its inputs are drawn.")
 
     def answer(self, inputs: np.ndarray, input_lengths: np.ndarray) -> Answer:
-        """Solves inputs [count, L_in] of which the first `input_lengths` [count] symbols are real."""
-        raise NotImplementedError(f"Task {self.name!r} does not say how its inputs are answered.")
+        """Solves inputs [count, L_in] of which the first `input_lengths` [count] symbols are no padding."""
+        raise NotImplementedError(f"Task {self.name!r} does not define how its inputs are answered.")
 
     @abstractmethod
     def output_length(self, length: int) -> int:
-        """The greatest number of symbols that an answer has at this length: a function of the length alone."""
+        """The greatest number of symbols that an answer has at this length: a function of only the length."""
 
     def input_length(self, length: int) -> int:
         """The greatest number of symbols that an input has at this length."""
@@ -105,8 +105,8 @@ class Task(ABC):
         """Position ids by meaning, not by place: tokens of one id belong together. None unless a task defines them.
 
         Returns:
-            Ids from 1 of the inputs [count, L_in], and of the tokens behind each input in turn: <sep>, the answer, its
-            end [count, L_out + 2]; both functions of the input alone. <bos> has 0, and the end may have it too.
+            Ids from 1 of the inputs [count, L_in], and of the tokens after each input: <sep>, the answer, its
+            end [count, L_out + 2]; both functions of only the input. <bos> has 0, and the end may have it too.
         """
         return None
 
@@ -120,7 +120,7 @@ class Task(ABC):
         """The number of inputs that `draw` can return at this length.
 
         The default is right for independent symbols. Where exact counting is dear at great lengths, a lower bound far
-        above any number of test examples may stand there instead.
+        above any number of test examples may be returned instead.
         """
         return len(self.input_alphabet) ** length
 
@@ -166,11 +166,11 @@ class Task(ABC):
         return ":".join([self.name, *([",".join(options)] if options else [])])
 
     def pinned(self) -> "Task":
-        """The task with all that its data depend on among its options: itself, unless they are read from elsewhere."""
+        """The task with all that its data depend on among its options; itself, unless they are read from files."""
         return self
 
     def detokenize(self, symbols: Sequence[str]) -> str:
-        """The text that symbols stand for."""
+        """The text of symbols."""
         return " ".join(symbols)
 
     def sample(self, length: int, count: int, seed: int, split: str = "test", start: int = 0) -> Sample:
@@ -194,10 +194,10 @@ class Task(ABC):
         pieces = []
         for index in range(start // size, max(stop - 1, start) // size + 1):
             first, last = max(start - index * size, 0), min(stop - index * size, size)
-            # A block that is read whole is read once: keeping it would only fill the memory at great lengths.
-            whole = last - first == size
+            # A block that is read completely is read once: a cache would only fill the memory at great lengths.
+            complete = last - first == size
             block = (split, length, seed, index)
-            pieces.append(self.block(*block) if whole else _recent_block(self, self.version, block)[first:last])
+            pieces.append(self.block(*block) if complete else _recent_block(self, self.version, block)[first:last])
         return Sample.concatenate(pieces)
 
     def block_size(self, length: int) -> int:
@@ -219,7 +219,7 @@ class Task(ABC):
 
 
 def _unshared(*arrays: np.ndarray | None) -> list[Any]:
-    """Copies of those arrays that are views or come twice, so that each is written to alone; the others themselves."""
+    """Copies of arrays that are views or come twice, so that a write changes only one; the others themselves."""
     seen, unshared = set(), []
     for array in arrays:
         unshared.append(array if array is None or (array.base is None and id(array) not in seen) else array.copy())
@@ -239,7 +239,7 @@ class _Digest(ISeedSequence):
 
 
 def derive_rng(*parts: str | float) -> np.random.Generator:
-    """A generator that is a function of its parts alone: no process's hash seed or global state matters."""
+    """A generator that depends only on its parts: no process's hash seed or global state matters."""
     digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=32).digest()
     seed: Any = _Digest(digest)  # NumPy's types do not know that any such seed may be given
     return np.random.Generator(np.random.PCG64(seed))

@@ -1,5 +1,8 @@
 """Studies, runs and evaluations on disk: what is there, what is finished, what is broken."""
 
+import ast
+from pathlib import Path
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -140,3 +143,13 @@ def test_the_files_of_the_model_are_neither_records_nor_hidden(tmp_path):
     for name in ("config.json", "model.safetensors", "specification.json", "training_args.bin", "README.md", ".lock"):
         (run.path / name).touch()
     assert [path.name for path in run.model_files()] == ["config.json", "model.safetensors"]
+
+
+def test_no_other_file_of_the_harness_spells_the_layout():
+    package = Path(folders.__file__).parents[1]
+    layout = {"run.json", "specification.json", "cell.json", "study.json", "evaluations"}
+    layout |= {f"{name}.parquet" for name in ("examples", "positions", "lengths")}
+    for path in sorted(package.rglob("*.py")):
+        constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        spelt = layout & {value for value in constants if isinstance(value, str)}
+        assert not spelt or path == Path(folders.__file__), f"{path.name}: {spelt}"
