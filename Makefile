@@ -1,4 +1,4 @@
-# The verbs of the project. Each sets up the environment first where that is needed.
+# Commands of the project. Each sets up the environment first, if necessary.
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup style quality check test versions newest demo docs
 
-help:  ## list the verbs
+help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -20,7 +20,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install $(PIP_FLAGS) --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-setup: $(VENV)/installed  ## make the virtual environment and install
+setup: $(VENV)/installed  ## create the virtual environment and install
 
 demo: setup  ## train, score and report the study `quickstart`
 	$(BIN)/longreach run quickstart
@@ -31,13 +31,13 @@ check: setup  ## run the quick tests, before a commit
 test: setup  ## run all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-versions: setup  ## run the most telling tests on the lowest and the newest known libraries
+versions: setup  ## run the tests marked `versions` on the lowest and the newest supported libraries
 	$(BIN)/python -m tests.on_versions lowest newest
 
-newest: setup  ## the same on what pip finds today; the first step of a release
+newest: setup  ## the same on the releases that pip finds today; the first step of a release
 	$(BIN)/python -m tests.on_versions today
 
-style: setup  ## format, and mend what can be mended
+style: setup  ## format, and apply automatic fixes
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 

@@ -1,4 +1,4 @@
-"""Adds to the manual what is made from the code: run by mkdocs, see `mkdocs.yml`."""
+"""Adds the generated pages to the manual; a hook of mkdocs, see `mkdocs.yml`."""
 
 from manual.choices import REGISTRIES, choices  # this folder is on the path while mkdocs loads the hook
 from manual.pages import FOLDERS, fill, made, navigation
@@ -6,13 +6,13 @@ from mkdocs.structure.files import File
 
 
 def on_config(config):
-    """Puts the pages of a registry below its overview."""
+    """Place the pages of a registry below its overview."""
     config.nav = [place(title, page) for entry in config.nav for title, page in entry.items()]
     return config
 
 
 def place(title: str, page):
-    """An entry of the table of contents, with a registry's pages if it is their overview."""
+    """Return an entry of the table of contents, with the pages of its registry if it is an overview."""
     for kind in REGISTRIES:
         if page == f"{FOLDERS[kind]}.md":
             return {title: [page, *navigation(kind)]}
@@ -20,7 +20,7 @@ def place(title: str, page):
 
 
 def on_files(files, config):
-    """Adds pages and pictures."""
+    """Add pages and pictures."""
     for kind in REGISTRIES:
         for choice in choices(kind):
             for address, content in made(choice).items():
@@ -29,5 +29,5 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Fills in the tables that a page asks for."""
+    """Insert the generated tables into a page."""
     return fill(markdown)

@@ -28,7 +28,7 @@ class TrainingRun:
         task: key of the task ("parity", "majority:letters=5").
         model: name of the architecture ("lstm", "transformer-rope", "gpt2"), or the folder or Hub id of a checkpoint.
         format: name of the format; empty for the task's first format.
-        bos: whether sequences begin with <bos>.
+        bos: whether sequences begin with `<bos>`.
         budget: parameters without token embeddings, output head and position tables; a checkpoint has its own size.
         config: configuration fields that override what the solver and the architecture choose.
         train_length: L, the greatest training length.

@@ -1,4 +1,4 @@
-"""Every snippet of the README and the manual runs: files, then shell commands, then a page's Python as one script."""
+"""Every snippet of the README and the manual runs: files, shell commands, and the Python of a page as one script."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_snippets_run(page, workplace, tmp_path):
     warm = WARM - {"longreach"} if page.name == "README.md" else WARM
     for snippet in snippets(page, "bash"):
         for line in snippet.strip().splitlines():
-            # The README's two set-up commands are what runs this test; here they are only read.
+            # `make` sets up the environment of this test, so its commands are only parsed.
             command = re.sub(r"^make ", f"make --dry-run --directory {ROOT} ", line)
             program = command.split()[0]
             workplace(command, program in warm)
@@ -80,11 +80,21 @@ def test_every_link_inside_the_repository_leads_somewhere():
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_map_of_the_readme_names_what_is_there():
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## The map")[1].split("\n## ")[0]
-    for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE):
-        names = re.findall(r"`([^`]+)`", row)
-        folder = Path(names[0]).parent if "/" in names[0].rstrip("/") else Path()
+def test_the_tree_of_the_readme_names_every_folder_and_only_what_exists():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Source tree")[1].split("\n## ")[0]
+    rooms = {"": set(), "eval_harness/": set(), "hf_models/": set()}
+    parent = ""
+    for line in section.split("```")[1].strip().splitlines():
+        names = re.split(r"\s{3,}", line.strip())[0].split()
+        parent = parent if line.startswith(" ") else names[0]
         for name in names:
-            path = Path(name) if "/" in name.rstrip("/") or name.endswith("/") else folder / name
-            assert (ROOT / path).exists() or (ROOT / folder / path).exists(), f"{row}: {name}"
+            room = parent if line.startswith(" ") else ""
+            assert list((ROOT / room).glob(name)), line
+            rooms[room].add(name)
+    for room in ("", "eval_harness/"):
+        there = {
+            f"{path.parent.name}/"
+            for path in (ROOT / room).glob("*/*")
+            if path.suffix in (".py", ".md", ".yaml", ".txt")
+        }
+        assert {name for name in there if name[0] not in "._"} - {"runs/", "site/"} == rooms[room]

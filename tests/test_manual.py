@@ -25,7 +25,7 @@ from tests.test_docs import files
 
 ROOT = Path(__file__).parent.parent
 ALL = [choice for kind in REGISTRIES for choice in choices(kind)]
-PARTS = ("Formula", "Picture", "Forms, cache, kernels", "Cost", "When to use it", "Paper", "In a configuration")
+PARTS = ("Formula", "Picture", "Forms, cache, kernels", "Cost", "Usage", "Paper", "Configuration")
 every = pytest.mark.parametrize("choice", ALL, ids=lambda choice: choice.name)
 
 
@@ -65,7 +65,7 @@ def test_a_page_has_all_its_parts(choice):
         assert text.strip(), heading
     assert f"![{choice.title}: " in page
     assert f"({choice.name}.png)" in page
-    for row in ("causal form", "bidirectional form", "cache", "computed by"):
+    for row in ("causal form", "bidirectional form", "cache", "implementations"):
         if row != "cache" or choice.kind != "normalizers":
             assert f"\n| {row} | " in page
     address = re.search(r"https://arxiv\.org/abs/[\d.]+\d", choice.paper)
@@ -101,9 +101,11 @@ def test_the_configuration_of_a_page_is_one(choice):
 def test_an_encoding_that_does_not_read_ids_says_so():
     found = {choice.name for choice in choices("position_encodings") if not reads_ids(choice)}
     assert found == {"none", "cope", "fox", "path"}
-    assert "| position ids | not read: it goes by the order of the tokens |" in page_of(encoding("fox"))
-    assert "| position ids | only their differences count" in page_of(encoding("t5"))
-    assert "| position ids | their values count; below `max_position_embeddings` |" in page_of(encoding("learned"))
+    assert "| position ids | not used; it depends on the order of the tokens |" in page_of(encoding("fox"))
+    assert "| position ids | only their differences matter" in page_of(encoding("t5"))
+    assert "| position ids | their values matter; less than `max_position_embeddings` |" in page_of(
+        encoding("learned")
+    )
 
 
 def test_refusals_are_on_the_page():
@@ -111,7 +113,7 @@ def test_refusals_are_on_the_page():
     assert "PaTH has no bidirectional form; it needs is\\_causal=True." in page
     assert "'sdpa' cannot compute it." in page
     assert "PoPE widens the queries that PaTH reads: they cannot be composed." in page
-    assert "What it does not go with" not in page_of(encoding("t5"))
+    assert "Unsupported combinations" not in page_of(encoding("t5"))
 
 
 # Tables.
@@ -198,7 +200,7 @@ def test_no_encoding_adds_nothing_and_one_that_begins_empty_is_drawn():
     added, drawn = pictures.added_to_scores(encoding("cope"), is_causal=False)
     assert added.any()
     assert drawn
-    assert "drawn from a normal distribution" in pages.page(encoding("cope"), drawn)
+    assert "uses normally distributed parameters" in pages.page(encoding("cope"), drawn)
 
 
 @pytest.mark.parametrize("name", ["rope", "sinusoidal", "coordinate", "xpos", "path", "fox"])

@@ -1,4 +1,4 @@
-"""What the code says of a choice that a configuration makes by name: docstrings, arguments, hooks, flags, refusals.
+"""Facts of the code about a named choice of a configuration: docstring, arguments, hooks, flags, error messages.
 
 B batch   T positions   H heads   K head width   E trace width
 """
@@ -62,7 +62,7 @@ class Choice:
 
     @property
     def facts(self) -> dict:
-        """What `facts.toml` says of it."""
+        """Its entry in `facts.toml`."""
         return FACTS[self.kind][self.name]
 
     @property
@@ -93,12 +93,12 @@ class Choice:
         }
 
     def entry(self, is_causal: bool = True) -> str | dict:
-        """What a configuration names it by."""
+        """Return its entry in a configuration."""
         arguments = {} if is_causal else self.facts.get("symmetric", {})
         return {"name": self.name, **arguments} if arguments else self.name
 
     def config(self, is_causal: bool = True, **options):
-        """A small configuration with the choice; ValueError where it is refused."""
+        """Return a small configuration with the choice; raise ValueError if it is rejected."""
         recurrent = getattr(self.choice, "recurrent_only", False)
         chosen = {"position_encoding": "none", FIELDS[self.kind]: self.entry(is_causal), "is_causal": is_causal}
         depth = {"num_steps": 1} if recurrent else {"num_hidden_layers": 1}
@@ -109,7 +109,7 @@ class Choice:
             raise ValueError(str(error.__cause__ or error)) from error
 
     def model(self, is_causal: bool = True, **options):
-        """A model of one layer with the choice, the same at every call; ValueError where it is refused."""
+        """Return a model of one layer with the choice, equal at every call; raise ValueError if it is rejected."""
         config = self.config(is_causal, **options)
         universal = isinstance(config, UniversalTransformerConfig)
         model_class = UniversalTransformerModel if universal else PositionTransformerModel
@@ -118,7 +118,7 @@ class Choice:
             return model_class(config).eval()
 
     def refusal(self, is_causal: bool = True, **options) -> str | None:
-        """Why a model with the choice and these options is refused, or None."""
+        """Return the error message for the choice with these options, or None."""
         try:
             self.model(is_causal, **options)
         except ValueError as error:
@@ -127,17 +127,17 @@ class Choice:
 
     @property
     def has_bidirectional_form(self) -> bool:
-        """Whether a bidirectional model may have it."""
+        """Whether it has a bidirectional form."""
         return not getattr(self.choice, "causal_only", False)
 
 
 def choices(kind: str) -> list[Choice]:
-    """All of a registry."""
+    """Return all choices of a registry."""
     return [Choice(kind, name) for name in REGISTRIES[kind]]
 
 
 def meaning_of(choice: type, argument: str) -> str:
-    """What the docstring of a class, or of the base that it refers to, says of an argument."""
+    """Return the description of an argument in the docstring of a class or of the base that it refers to."""
     for base in choice.__mro__:
         arguments = inspect.cleandoc(base.__doc__ or "").partition("\n\nArgs:\n")[2]
         found = re.search(rf"^    {argument}: (.*?)(?=^    \w|\Z)", arguments + "\n", flags=re.DOTALL | re.MULTILINE)
@@ -148,30 +148,30 @@ def meaning_of(choice: type, argument: str) -> str:
 
 @cache
 def hooks() -> dict[str, str]:
-    """The hooks of a position encoding and what each does, as its module says."""
+    """Return the hooks of a position encoding with their meaning, from the docstring of the module."""
     block = (position_encoding.__doc__ or "").split("\n\n")[1]
     found = re.findall(r"^    (\w+) +(.*)$", block, flags=re.MULTILINE)
     return {name: text for name, text in found if hasattr(PositionEncoding, name)}
 
 
 def overridden(choice: type[PositionEncoding]) -> list[str]:
-    """The hooks that an encoding overrides."""
+    """List the hooks that an encoding overrides."""
     return [name for name in hooks() if getattr(choice, name) is not getattr(PositionEncoding, name)]
 
 
 def key_width(encoding: Choice) -> int:
-    """Channels of a key in the cache."""
+    """Return the number of channels of a key in the cache."""
     output = encoding.model()(torch.zeros(1, 2, dtype=torch.long), use_cache=True)
     return output.past_key_values.layers[0].keys.shape[-1]
 
 
 def attention_of(model) -> Attention:
-    """The first attention layer of a model."""
+    """Return the first attention layer of a model."""
     return next(module for module in model.modules() if isinstance(module, Attention))
 
 
 def reads_ids(encoding: Choice) -> bool:
-    """Whether other position ids of the same tokens change anything."""
+    """Whether position ids change the output for the same tokens."""
     model = encoding.model()
     tokens = torch.arange(8)[None]
     with torch.random.fork_rng(), torch.no_grad():
@@ -183,6 +183,6 @@ def reads_ids(encoding: Choice) -> bool:
 
 
 def implementations(choice: Choice) -> list[str]:
-    """The attention implementations that compute it."""
+    """List the attention implementations that support it."""
     fused = [label for name, label in FUSED.items() if choice.refusal(attn_implementation=name) is None]
     return ["eager", *fused]

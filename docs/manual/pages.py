@@ -1,4 +1,4 @@
-"""The pages of the manual that are made from the code and `facts.toml`, and the tables that other pages ask for."""
+"""Generates pages of the manual from the code and `facts.toml`, and tables for other pages."""
 
 import re
 from functools import cache
@@ -36,12 +36,12 @@ YES, NO = "✓", "✗"
 
 
 def page_of(choice: Choice) -> str:
-    """The address of a choice's page, in the folder of the manual."""
+    """Return the path of a choice's page in the manual."""
     return f"{FOLDERS[choice.kind]}/{choice.name}.md"
 
 
 def picture_of(choice: Choice) -> str:
-    """The address of its picture."""
+    """Return the path of its picture."""
     return f"{FOLDERS[choice.kind]}/{choice.name}.png"
 
 
@@ -49,12 +49,12 @@ def picture_of(choice: Choice) -> str:
 
 
 def formulas(text: str) -> str:
-    """Markdown whose $…$ have become formulas."""
+    """Convert each $…$ in Markdown to MathML."""
     return re.sub(r"\$([^$]+)\$", lambda found: f'<span class="formula">{convert(found[1])}</span>', text)
 
 
 def displayed(latex: str) -> str:
-    """Formulas, each on a line of its own, which may be scrolled."""
+    """Convert lines of LaTeX to display formulas, which can scroll."""
     lines = latex.strip().splitlines()
     return "\n\n".join(f'<div class="formula">{convert(line, display="block")}</div>' for line in lines)
 
@@ -63,7 +63,7 @@ def displayed(latex: str) -> str:
 
 
 def page(choice: Choice, drawn: bool = False) -> str:
-    """The page of a choice; `drawn` says that its picture needed a draw of parameters."""
+    """Return the page of a choice; `drawn` if its picture uses random parameters."""
     special = {"position_encodings": encoding_rows, "normalizers": normalizer_rows, "attention_types": attention_rows}
     details = [prose(paragraph) for paragraph in choice.paragraphs[1:-1]]
     facts = choice.facts
@@ -81,30 +81,30 @@ def page(choice: Choice, drawn: bool = False) -> str:
         table(["", choice.title], special[choice.kind](choice)),
         "## Cost",
         formulas(facts["cost"]),
-        "## When to use it",
+        "## Usage",
         formulas(facts["when"]),
         formulas(facts["evidence"]),
         "## Paper",
         prose(choice.paper),
-        "## In a configuration",
+        "## Configuration",
         snippet(choice),
         arguments(choice),
     ]
     refusals = refused(choice)
     if refusals:
-        sections += ["## What it does not go with", listed([prose(refusal) for refusal in refusals])]
+        sections += ["## Unsupported combinations", listed([prose(refusal) for refusal in refusals])]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def bidirectional(choice: Choice) -> str:
-    """The bidirectional form in words."""
+    """Describe the bidirectional form."""
     if not choice.has_bidirectional_form:
-        return "None; it is refused."
+        return "None; it raises an error."
     return " ".join(formulas(choice.facts["bidirectional"]).split()).replace("|", "&#124;")
 
 
 def encoding_rows(choice: Choice) -> list[list[str]]:
-    """Where an encoding acts, its forms, what it leaves in the cache, and what computes it."""
+    """Return the table rows of an encoding: hooks, forms, cache, implementations."""
     model = choice.model()
     encoding = model.encodings[0]
     acts = [f"`{name}`: {hooks()[name]}" for name in overridden(choice.choice)] or ["nowhere"]
@@ -112,17 +112,17 @@ def encoding_rows(choice: Choice) -> list[list[str]]:
         ["acts through", "<br>".join(acts)],
         ["causal form", "that of the formula"],
         ["bidirectional form", bidirectional(choice)],
-        ["tells left from right", direction(choice)],
+        ["distinguishes left from right", direction(choice)],
         ["position ids", ids_of(choice)],
         ["cache", cached(choice)],
-        ["later tokens leave earlier outputs as they are", YES if encoding.prefix_stable else NO],
-        ["computed by", kernels(choice)],
+        ["[prefix-stable](../protocol.md#terms)", YES if encoding.prefix_stable else NO],
+        ["implementations", kernels(choice)],
         ["parameters", f"{parameters(choice):,} in a model of {HEADS} heads, {HEAD_DIM} wide, with 2,048 positions"],
     ]
 
 
 def direction(choice: Choice) -> str:
-    """Whether a bidirectional model sees the order with it."""
+    """Describe whether a bidirectional model with it has an order."""
     if not choice.has_bidirectional_form:
         return "by the mask"
     model = choice.model(is_causal=False)
@@ -130,72 +130,72 @@ def direction(choice: Choice) -> str:
 
 
 def ids_of(choice: Choice) -> str:
-    """How an encoding reads position ids."""
+    """Describe how an encoding uses position ids."""
     if not reads_ids(choice):
-        return "not read: it goes by the order of the tokens" if overridden(choice.choice) else "not read"
+        return "not used; it depends on the order of the tokens" if overridden(choice.choice) else "not used"
     encoding = choice.model().encodings[0]
-    text = ["only their differences count" if encoding.relative else "their values count"]
+    text = ["only their differences matter" if encoding.relative else "their values matter"]
     if encoding.has_table:
-        text.append("below `max_position_embeddings`")
+        text.append("less than `max_position_embeddings`")
     if choice.refusal(position_ids_scheme="randomized_distances") is None:
-        text.append("distances may be drawn at random")
+        text.append("distances can be random")
     return "; ".join(text)
 
 
 def cached(choice: Choice) -> str:
-    """What an encoding leaves in the cache of keys and values."""
-    turned = "turned" if "rotate" in overridden(choice.choice) else "as without it"
+    """Describe the KV cache of a model with an encoding."""
+    rotated = "rotated keys" if "rotate" in overridden(choice.choice) else "as without it"
     more = key_width(choice) - HEAD_DIM
-    wider = f", with {more} channel{'s' * (more > 1)} more where K is {HEAD_DIM}" if more else ""
-    return f"keys {turned}{wider}"
+    wider = f", and {more} extra channel{'s' * (more > 1)} per key of width {HEAD_DIM}" if more else ""
+    return f"{rotated}{wider}"
 
 
 def kernels(choice: Choice) -> str:
-    """What computes attention with an encoding, and how it takes the bias."""
+    """List the attention implementations that support an encoding, and where they keep the bias."""
     names = implementations(choice)
     if FUSED["flex_attention"] not in names:
         return ", ".join(names)
     encoding = choice.model().encodings[0]
     if encoding.scalar:
-        return ", ".join(names) + " (inside the kernel, without holding the bias in memory)"
+        return ", ".join(names) + " (bias inside the kernel, not in memory)"
     biased = {"pair_bias", "bias"} & set(overridden(choice.choice))
-    return ", ".join(names) + (" (a bias for every pair in memory)" if biased else "")
+    return ", ".join(names) + (" (bias of all pairs in memory)" if biased else "")
 
 
 def parameters(choice: Choice) -> int:
-    """Parameters of an encoding in a small model."""
+    """Count the parameters of an encoding in a small model."""
     return count(choice.model().encodings)
 
 
 def count(module) -> int:
-    """The parameters of a module."""
+    """Count the parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def normalizer_rows(choice: Choice) -> list[list[str]]:
-    """Forms of a normalizer, and what computes it."""
+    """Return the table rows of a normalizer: forms and implementations."""
     scales = choice.choice.temperature is not Choice("normalizers", "softmax").choice.temperature
     own = choice.choice.weights is not Choice("normalizers", "softmax").choice.weights
-    acts = ["a factor on the products of query and key"] * scales + ["the weights themselves"] * own
+    acts = ["a factor on the query-key products"] * scales + ["the weights"] * own
     layer = attention_of(choice.model()).normalizer
     return [
-        ["acts through", "<br>".join(acts) or "softmax itself"],
+        ["acts through", "<br>".join(acts) or "softmax"],
         ["causal form", "that of the formula"],
         ["bidirectional form", bidirectional(choice)],
-        ["cache", "keys and values as without it"],
-        ["computed by", ", ".join(implementations(choice))],
+        ["cache", "as without it"],
+        ["implementations", ", ".join(implementations(choice))],
         ["attention types", ", ".join(f"`{name}`" for name in ATTENTION_TYPES if goes_with_type(choice, name))],
         ["parameters", f"{count(layer)} per layer of {HEADS} heads, {HEAD_DIM} wide"],
     ]
 
 
 def goes_with_type(choice: Choice, attention: str) -> bool:
-    """Whether a choice may stand beside an attention type."""
+    """Whether a choice works with an attention type."""
     return choice.refusal(attn_implementation="eager", attention_types=attention) is None
 
 
 def attention_rows(choice: Choice) -> list[list[str]]:
-    """Forms of an attention type, and what computes it."""
+    """Return the table rows of an attention type: forms and implementations."""
     layer = attention_of(choice.model(attn_implementation="eager"))
     stable = getattr(layer, "prefix_stable", True)
     encodings = sum(goes_with_type(encoding, choice.name) for encoding in choices("position_encodings"))
@@ -203,56 +203,58 @@ def attention_rows(choice: Choice) -> list[list[str]]:
         ["causal form", "that of the formula"],
         ["bidirectional form", bidirectional(choice)],
         ["cache", f"transformers' `{layer.cache_layer_type}`"],
-        ["later tokens leave earlier outputs as they are", YES if stable else NO],
-        ["computed by", computed_by(choice)],
+        ["[prefix-stable](../protocol.md#terms)", YES if stable else NO],
+        ["implementations", computed_by(choice)],
         [
             "position encodings",
-            f"{encodings} of {len(POSITION_ENCODINGS)}: see [what goes with what](../combinations.md)",
+            f"{encodings} of {len(POSITION_ENCODINGS)}, see [Compatibility](../combinations.md)",
         ],
     ]
 
 
 def computed_by(choice: Choice) -> str:
-    """The implementations that an attention type may run under."""
+    """List the implementations that support an attention type."""
     dense = choice.choice.dense_bias
-    return ", ".join(implementations(choice)) if dense else "its own code, under any `attn_implementation`"
+    return ", ".join(implementations(choice)) if dense else "own code, for every `attn_implementation`"
 
 
 def alternative(choice: Choice) -> str:
-    """What the picture shows, for those who cannot see it."""
+    """Return the alternative text of the picture."""
     shown = {
-        "position_encodings": "what it adds to the scores, by query and key, in four heads",
+        "position_encodings": "its contribution to the scores, by query and key, in four heads",
         "normalizers": "the weights of 16 keys, and the weight of the best key by the number of keys",
-        "attention_types": "which keys each query sees",
+        "attention_types": "the keys that each query attends to",
     }
     return shown[choice.kind]
 
 
 def caption(choice: Choice, drawn: bool) -> str:
-    """What the picture shows, and how it was made."""
+    """Return the caption: content and origin of the picture."""
     if choice.kind == "normalizers":
         return (
-            "Normal scores, and one of 4 at distance 4. Left and middle: the weights of the nearest keys, where there "
-            "are few and where there are many. Right: what is left for the key of score 4 as farther keys are added. "
-            "Parameters are as they begin; the first head is shown."
+            "Normally distributed scores, and one score of 4 at distance 4. Left and middle: weights of the nearest "
+            "keys, with few and with many keys. Right: weight of the key with score 4 as distant keys are added. "
+            "First head, initial parameters."
         )
     if choice.kind == "attention_types":
         options = "".join(f", `{name}={value}`" for name, value in choice.facts.get("picture", {}).items())
         options = ", `sliding_window=8`" if choice.name == "sliding" else options
-        return f"Random tokens, weights as they begin{options}. White: not seen; the darker, the greater the weight."
+        return f"Random tokens, initial weights{options}. White: not visible; darker: greater weight."
     text = (
-        "The scores of one layer over tokens that are all the same, less those without the encoding: what position "
-        "alone adds. Left: four heads. Right: one query's row through each of them. "
+        "The contribution of position to the scores: scores of one layer over identical tokens, minus those without "
+        "the encoding. Left: four heads. Right: the row of one query in each head. "
     )
     if drawn:
-        return text + "The encoding begins without effect: its parameters are drawn from a normal distribution here."
+        return (
+            text + "The encoding has no effect at initialization, so the picture uses normally distributed parameters."
+        )
     if choice.facts.get("hides"):
-        text += "Grey: not seen. "
-    return text + "Weights are as they begin, with a fixed seed."
+        text += "Grey: not visible. "
+    return text + "Initial weights with a fixed seed."
 
 
 def snippet(choice: Choice) -> str:
-    """How to choose it, as Python."""
+    """Return a configuration with the choice, as Python."""
     options = ", sliding_window=8" if choice.name == "sliding" else ""
     if getattr(choice.choice, "recurrent_only", False):
         return f'```python\nUniversalTransformerConfig({FIELDS[choice.kind]}="{choice.name}")\n```'
@@ -260,17 +262,17 @@ def snippet(choice: Choice) -> str:
 
 
 def arguments(choice: Choice) -> str:
-    """The table of arguments, if there are any."""
+    """Return the table of arguments, if there are any."""
     given = choice.arguments
     if not given:
-        return "It takes no arguments."
+        return "It has no arguments."
     rows = [[f"`{name}`", f"`{default!r}`", prose(meaning)] for name, (default, meaning) in given.items()]
     example = {"name": choice.name, next(iter(given)): "…"}
-    return f"Arguments stand beside the name, `{example}`:\n\n" + table(["argument", "default", "meaning"], rows)
+    return f"Pass arguments with the name, `{example}`:\n\n" + table(["argument", "default", "meaning"], rows)
 
 
 def refused(choice: Choice) -> list[str]:
-    """What an encoding or a normalizer is refused with, in the words of the error."""
+    """List the error messages for unsupported combinations of an encoding or a normalizer."""
     if choice.kind == "attention_types":
         return []
     tried = [choice.refusal(is_causal=False)]
@@ -286,18 +288,18 @@ def refused(choice: Choice) -> list[str]:
 
 
 def link(choice: Choice) -> str:
-    """The registry name, linked to the page."""
+    """Return the registry name, linked to the page."""
     return f"[`{choice.name}`]({page_of(choice)})"
 
 
 def paper_link(choice: Choice) -> str:
-    """Authors and year of the paper, linked."""
+    """Return authors and year of the paper, linked."""
     found = re.search(r"\[[^\]]+\]\([^)]+\)", prose(choice.paper))
     return found[0] if found else ""
 
 
 def encodings_table() -> str:
-    """All position encodings."""
+    """Return the table of position encodings."""
     rows = []
     for choice in choices("position_encodings"):
         acts = ", ".join(f"`{name}`" for name in overridden(choice.choice)) or NO
@@ -319,7 +321,7 @@ def encodings_table() -> str:
 
 
 def normalizers_table() -> str:
-    """All normalizers."""
+    """Return the table of normalizers."""
     rows = []
     for choice in choices("normalizers"):
         kernels = ", ".join(implementations(choice)[1:]) or NO
@@ -330,25 +332,25 @@ def normalizers_table() -> str:
 
 
 def attention_table() -> str:
-    """All attention types."""
+    """Return the table of attention types."""
     rows = [
         [link(choice), prose(choice.paragraphs[0]), computed_by(choice), paper_link(choice)]
         for choice in choices("attention_types")
     ]
-    return table(["name", "", "computed by", "paper"], rows)
+    return table(["name", "", "implementations", "paper"], rows)
 
 
 def hooks_table() -> str:
-    """The hooks of a position encoding, and who uses them."""
+    """Return the table of hooks, with the encodings that implement each."""
     rows = []
     for name, text in hooks().items():
         users = [link(choice) for choice in choices("position_encodings") if name in overridden(choice.choice)]
         rows.append([f"`{name}`", text, ", ".join(users)])
-    return table(["hook", "what it does", "used by"], rows)
+    return table(["hook", "meaning", "implemented by"], rows)
 
 
 def combinations_table() -> str:
-    """What each position encoding goes with, as the configuration and the model decide."""
+    """Return the table of compatible options of each position encoding, from the checks of configuration and model."""
     eager = {"attn_implementation": "eager"}
     columns = {
         "bidirectional": {"is_causal": False},
@@ -364,7 +366,7 @@ def combinations_table() -> str:
 
 
 def goes_with(choice: Choice, options: dict) -> str:
-    """Whether an encoding is taken with these options, and by which argument."""
+    """Return whether an encoding works with these options, and the arguments that this requires."""
     if choice.refusal(**options):
         return NO
     given = {} if options.get("is_causal", True) else choice.facts.get("symmetric", {})
@@ -373,7 +375,7 @@ def goes_with(choice: Choice, options: dict) -> str:
 
 @cache
 def compositions() -> dict[tuple[str, str], str]:
-    """The refusal of each pair of encodings that cannot be composed."""
+    """Return the error message of each pair of encodings that cannot be composed."""
     names = [name for name in POSITION_ENCODINGS if name not in ("none", "coordinate")]
     found = {}
     for pair in combinations(names, 2):
@@ -385,12 +387,12 @@ def compositions() -> dict[tuple[str, str], str]:
 
 
 def composition_refusals(name: str) -> list[str]:
-    """Why an encoding cannot be composed with others."""
+    """Return the error messages for compositions of an encoding with others."""
     return [reason for pair, reason in compositions().items() if name in pair]
 
 
 def compositions_list() -> str:
-    """All refusals of compositions."""
+    """List the error messages of all compositions."""
     return listed([f"`{'+'.join(pair)}`: {prose(reason)}" for pair, reason in compositions().items()])
 
 
@@ -416,12 +418,12 @@ SCALINGS = {
 
 
 def scalings_table() -> str:
-    """The scalings of RoPE, and whether they go with a cache."""
+    """Return the table of RoPE scalings, with their fields and whether they support a KV cache."""
     rows = []
     for rope_type in RoPE.rope_types:
         given = ", ".join(f"`{name}`" for name in SCALINGS[rope_type])
         rows.append([f"`{rope_type}`", given, NO if rope_type in RoPE.length_dependent else YES])
-    return table(["`rope_type`", "asks for", "KV cache"], rows)
+    return table(["`rope_type`", "fields", "KV cache"], rows)
 
 
 TABLES = {
@@ -438,7 +440,7 @@ TABLES = {
 
 
 def fill(markdown: str) -> str:
-    """A page with its `<!-- table: … -->` filled in."""
+    """Replace each `<!-- table: … -->` of a page."""
     return re.sub(r"<!-- table: ([\w ]+) -->", lambda found: TABLES[found[1]](), markdown)
 
 
@@ -446,7 +448,7 @@ def fill(markdown: str) -> str:
 
 
 def draw(choice: Choice) -> tuple[bytes, bool]:
-    """The picture of a choice, and whether its parameters were drawn for it."""
+    """Return the picture of a choice, and whether it uses random parameters."""
     if choice.kind == "position_encodings":
         return encoding_picture(choice)
     return (normalizer_picture if choice.kind == "normalizers" else attention_picture)(choice), False
@@ -454,11 +456,11 @@ def draw(choice: Choice) -> tuple[bytes, bool]:
 
 @cache
 def made(choice: Choice) -> dict[str, str | bytes]:
-    """The files of a choice, by address: its page and its picture."""
+    """Return the page and the picture of a choice, by path."""
     picture, drawn = draw(choice)
     return {page_of(choice): page(choice, drawn), picture_of(choice): picture}
 
 
 def navigation(kind: str) -> list[dict[str, str]]:
-    """The pages of a registry, for the table of contents."""
+    """Return the pages of a registry for the table of contents."""
     return [{choice.title: page_of(choice)} for choice in choices(kind)]

@@ -1,4 +1,4 @@
-"""The manual's pictures: what an encoding adds to the scores, what a normalizer makes of scores, which pairs are seen.
+"""The manual's pictures: contributions of encodings to the scores, weights of normalizers, visible pairs.
 
 T positions   H heads
 """
@@ -18,13 +18,13 @@ from .choices import HEADS, SIZES, Choice, attention_of
 
 
 LENGTH = 64
-HIDDEN = -1000.0  # a score below this is no score: the key is not seen
+HIDDEN = -1000.0  # a score below this means that the key is not visible
 LINES = ["#1b6ca8", "#d1495b", "#3a7d44", "#8f5fbf"]
 GREY = "#b8b8b8"
 
 
 class Recorder(Softmax):
-    """Softmax that keeps the scores it is given."""
+    """Softmax that stores its scores."""
 
     def weights(self, scores, visible):
         """As softmax."""

@@ -1,9 +1,9 @@
-"""Where trained models ponder: the pictures of docs/universal_transformer.md.
+"""Steps by position of trained models: the pictures of docs/universal_transformer.md.
 
     python -m docs.manual.pondering
 
 trains a Universal Transformer with adaptive computation time and one with PonderNet to sort (some minutes each on one
-core; a finished run is left as it is), draws the steps that they take at every position of test examples, at the
+core; a finished run is not trained again), draws the steps that they take at every position of test examples, at the
 training length and at three times that, and the mean steps by length.
 
 T tokens
@@ -51,7 +51,7 @@ def run_of(rule: str) -> TrainingRun:
 
 @torch.inference_mode()
 def ponder(model, run: TrainingRun, length: int, count: int) -> tuple[Encoded, np.ndarray, np.ndarray]:
-    """Test examples, the steps taken at each of their tokens `[count, T]`, and which of them are wholly right."""
+    """Test examples, the steps taken at each of their tokens `[count, T]`, and whether each is completely right."""
     problem = run.problem
     encoded = problem.encode(problem.task.sample(length, count, run.seed, "test"))
     output = model(torch.from_numpy(encoded.input_ids), use_cache=False)
@@ -117,7 +117,7 @@ def lengths_picture(models: dict, runs: dict) -> bytes:
 
 
 def main() -> None:
-    """Trains what is not trained yet, and draws."""
+    """Train the models that are not trained yet, and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/pondering"), help="where the trained models go")
     parser.add_argument("--images", type=Path, default=Path("docs/images"), help="where the pictures go")

@@ -1,4 +1,4 @@
-"""The tasks as the registry has them: an overview by skill, and what each asks."""
+"""Generates the overview of all tasks by skill, and a section for each."""
 
 import inspect
 import re
@@ -12,13 +12,13 @@ from .text import listed, prose, table
 
 
 def overview() -> str:
-    """A row for each task."""
+    """Return the table of tasks."""
     rows = [[task.skill, f"[`{task.name}`](#{task.name})", prose(task.question), short(task)] for task in by_skill()]
-    return table(["skill", "task", "what is asked", "source"], rows)
+    return table(["skill", "task", "question", "source"], rows)
 
 
 def sections() -> str:
-    """A heading for each skill, and below it all there is to say of its tasks."""
+    """Return a heading for each skill, followed by the sections of its tasks."""
     parts = []
     for skill, tasks in groupby(by_skill(), key=lambda task: task.skill):
         parts += [f"### {skill[0].upper()}{skill[1:]}", *map(section, tasks)]
@@ -26,7 +26,7 @@ def sections() -> str:
 
 
 def section(task: Task) -> str:
-    """What a task asks, with an example, its lengths, its options and its source."""
+    """Return the section of a task: question, examples, lengths, options, source."""
     options = [[code(f"{name}={default}"), prose(meaning)] for name, default, meaning in options_of(task)]
     parts = [
         f"#### `{task.name}` {{: #{task.name} }}",
@@ -58,7 +58,7 @@ def options_of(task: Task) -> list[tuple[str, object, str]]:
 
 
 def meaning_of(task: type[Task], option: str) -> str:
-    """What the docstring of a class, or of the base that it has the option from, says of it."""
+    """Return the description of an option in the docstring of a class or of the base that defines it."""
     for base in task.__mro__:
         listed = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
         if found := re.search(rf"^    {option}: (.*?)(?=^    \w|\Z)", listed + "\n", flags=re.DOTALL | re.MULTILINE):

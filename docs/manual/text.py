@@ -4,7 +4,7 @@ import re
 
 
 def prose(text: str) -> str:
-    """A docstring's text as Markdown: its signs stand for themselves, and papers are linked."""
+    """Convert the text of a docstring to Markdown: escape special characters and link papers."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     parts = [part if part.startswith("`") else re.sub(r"([*_|<>\[\]])", r"\\\1", part) for part in parts]
     cited = r"([A-Z]\w+(?: (?:et al\.|and [A-Z]\w+))? \d{4}), (https://arxiv\.org/abs/[\d.]+\d)"
@@ -12,11 +12,11 @@ def prose(text: str) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def listed(items: list[str]) -> str:
-    """A Markdown list."""
+    """Return a Markdown list."""
     return "\n".join(f"- {item}" for item in items)
