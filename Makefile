@@ -47,4 +47,4 @@ quality: setup  ## check format, lint and types
 	$(BIN)/ty check hf_models eval_harness scripts
 
 docs: setup  ## build the manual into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

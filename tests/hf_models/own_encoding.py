@@ -8,7 +8,7 @@ from hf_models.position_encoding import PositionEncoding
 
 
 class Recency(PositionEncoding):
-    """Each head prefers recent keys, by a learned power of the distance."""
+    """Each head prefers recent keys, with a learned strength."""
 
     def __init__(self, config, start: float = 0.5):
         super().__init__(config)
@@ -17,9 +17,9 @@ class Recency(PositionEncoding):
 
     @torch.no_grad()
     def initialise(self):
-        """All heads begin alike."""
+        """Start with the same strength in all heads."""
         init.constant_(self.power, self.start)
 
     def pair_bias(self, pairs):
-        """Minus the power times the logarithm of one more than the distance."""
+        """Return the bias of each pair: minus the strength times log(1 + distance)."""
         return -self.power[pairs.heads] * torch.log1p(pairs.distances().abs().float())
