@@ -15,7 +15,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .attention import Attention
 from .configuration_universal_transformer_seq2seq import UniversalTransformerSeq2SeqConfig
-from .halting_act import weigh
+from .halting_act import mean_ponder_cost
 from .halting_ponder_net import expected_loss
 from .layer_decoder import CrossAttention, DecoderLayer
 from .modeling_arguments import BothCacheNames
@@ -149,7 +149,9 @@ class UniversalTransformerForConditionalGeneration(
     def ponder_loss(self, outputs, attention_mask, decoder_attention_mask, labels, items) -> Tensor | None:
         """The mean ponder cost of the source plus that of the target; None where neither has one."""
         sides = ((outputs.encoder_ponder_cost, attention_mask), (outputs.ponder_cost, decoder_attention_mask))
-        means = [weigh(cost, real_tokens(mask, cost), labels, items) for cost, mask in sides if cost is not None]
+        means = [
+            mean_ponder_cost(cost, real_tokens(mask, cost), labels, items) for cost, mask in sides if cost is not None
+        ]
         return torch.stack(means).sum() if means else None
 
 

@@ -1,6 +1,6 @@
 """What the code says of a choice that a configuration makes by name: docstrings, arguments, hooks, flags, refusals.
 
-B batch   T positions   H heads   K head width   E trace width
+B batch   T positions   H heads   K head width   E key features
 """
 
 import inspect

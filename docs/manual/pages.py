@@ -62,8 +62,8 @@ def displayed(latex: str) -> str:
 # The page of a choice.
 
 
-def page(choice: Choice, drawn: bool = False) -> str:
-    """The page of a choice; `drawn` says that its picture needed a draw of parameters."""
+def page(choice: Choice, randomized_distances: bool = False) -> str:
+    """The page of a choice; `randomized_distances` says that its picture needed a draw of parameters."""
     special = {"position_encodings": encoding_rows, "normalizers": normalizer_rows, "attention_types": attention_rows}
     details = [prose(paragraph) for paragraph in choice.paragraphs[1:-1]]
     facts = choice.facts
@@ -76,7 +76,7 @@ def page(choice: Choice, drawn: bool = False) -> str:
         formulas(FACTS["legend"]),
         "## Picture",
         f"![{choice.title}: {alternative(choice)}]({choice.name}.png)",
-        caption(choice, drawn),
+        caption(choice, randomized_distances),
         "## Forms, cache, kernels",
         table(["", choice.title], special[choice.kind](choice)),
         "## Cost",
@@ -144,10 +144,10 @@ def ids_of(choice: Choice) -> str:
 
 def cached(choice: Choice) -> str:
     """What an encoding leaves in the cache of keys and values."""
-    turned = "turned" if "rotate" in overridden(choice.choice) else "as without it"
+    rotated = "rotated" if "rotate" in overridden(choice.choice) else "as without it"
     more = key_width(choice) - HEAD_DIM
     wider = f", with {more} channel{'s' * (more > 1)} more where K is {HEAD_DIM}" if more else ""
-    return f"keys {turned}{wider}"
+    return f"keys {rotated}{wider}"
 
 
 def kernels(choice: Choice) -> str:
@@ -228,7 +228,7 @@ def alternative(choice: Choice) -> str:
     return shown[choice.kind]
 
 
-def caption(choice: Choice, drawn: bool) -> str:
+def caption(choice: Choice, randomized_distances: bool) -> str:
     """What the picture shows, and how it was made."""
     if choice.kind == "normalizers":
         return (
@@ -244,7 +244,7 @@ def caption(choice: Choice, drawn: bool) -> str:
         "The scores of one layer over tokens that are all the same, less those without the encoding: what position "
         "alone adds. Left: four heads. Right: one query's row through each of them. "
     )
-    if drawn:
+    if randomized_distances:
         return text + "The encoding begins without effect: its parameters are drawn from a normal distribution here."
     if choice.facts.get("hides"):
         text += "Grey: not seen. "
@@ -455,8 +455,8 @@ def draw(choice: Choice) -> tuple[bytes, bool]:
 @cache
 def made(choice: Choice) -> dict[str, str | bytes]:
     """The files of a choice, by address: its page and its picture."""
-    picture, drawn = draw(choice)
-    return {page_of(choice): page(choice, drawn), picture_of(choice): picture}
+    picture, randomized_distances = draw(choice)
+    return {page_of(choice): page(choice, randomized_distances), picture_of(choice): picture}
 
 
 def navigation(kind: str) -> list[dict[str, str]]:

@@ -115,8 +115,8 @@ def test_eager_attention_weights_are_returned_and_sum_to_one(case):
     assert len(attentions) == model.config.num_hidden_layers
     for weights in attentions:
         assert weights.shape == (3, 2, 7, 7)
-        real = weights.transpose(1, 2)[mask.bool()]  # [tokens, H, Tk]
-        torch.testing.assert_close(real.sum(-1), torch.ones(int(mask.sum()), 2))
+        token_mask = weights.transpose(1, 2)[mask.bool()]  # [tokens, H, Tk]
+        torch.testing.assert_close(token_mask.sum(-1), torch.ones(int(mask.sum()), 2))
         hidden = weights * (1 - mask)[:, None, None, :]
         assert hidden.transpose(1, 2)[mask.bool()].abs().max() == 0
         if model.config.is_causal:

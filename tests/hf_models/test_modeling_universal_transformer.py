@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_models import UniversalTransformerForCausalLM
-from hf_models.layer_looped import RecurrentStack
+from hf_models.layer_looped import LoopedLayers
 from tests.hf_models.model_cases import (
     CLOSE,
     HEADS,
@@ -63,13 +63,13 @@ def test_the_number_of_steps_may_change_after_loading(halting, tmp_path):
 
 def count_steps(monkeypatch):
     """A list that grows by one at every step taken."""
-    taken, original = [], RecurrentStack.step
+    taken, original = [], LoopedLayers.step
 
     def step(self, states, number, *arguments, **options):
         taken.append(number)
         return original(self, states, number, *arguments, **options)
 
-    monkeypatch.setattr(RecurrentStack, "step", step)
+    monkeypatch.setattr(LoopedLayers, "step", step)
     return taken
 
 
@@ -108,10 +108,10 @@ def test_padding_takes_no_steps_and_real_tokens_take_one_to_all(side, is_causal)
     output = model(input_ids, attention_mask=mask)
     assert output.ponder_steps[mask == 0].abs().max() == 0
     assert output.remainders[mask == 0].abs().max() == 0
-    real = output.ponder_steps[mask.bool()]
-    assert real.min() >= 1
-    assert real.max() <= 4
-    assert torch.equal(real, real.round())
+    token_mask = output.ponder_steps[mask.bool()]
+    assert token_mask.min() >= 1
+    assert token_mask.max() <= 4
+    assert torch.equal(token_mask, token_mask.round())
     for row, sequence in enumerate(sequences):
         alone = model(sequence[None])
         assert torch.equal(output.ponder_steps[row, mask[row].bool()], alone.ponder_steps[0])
