@@ -1,6 +1,7 @@
 """One attention layer; it knows no position encoding by name.
 
-B batch   T new tokens   Tq query positions   Tk key positions   H heads   K head width   D model width   E key features
+B batch   T new tokens   Tq query positions   Tk key positions   H heads   K head width   D model width
+E key features
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -201,7 +202,7 @@ def shown(layer, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def add_key_features(layer, width: int, key_features_width: int):
-    """Appends key features of zero to cached keys that have none: to a prefix, whose keys are learned and not of tokens.
+    """Appends key features of zero to cached keys that have none: to a learned prefix, whose keys are not of tokens.
 
     Raises:
         ValueError: a key, without its key features, has another width than a head.

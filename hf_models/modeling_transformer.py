@@ -280,7 +280,14 @@ class PositionIdsGenerationMixin(LongreachGenerationMixin):
         if self.config.eval_position_ids_scheme != "consecutive":
             fixed = model_kwargs.pop("position_ids", None)  # for all tokens, those to come included
         model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
-        return model_kwargs if fixed is None else {**model_kwargs, "position_ids": fixed}
+        if fixed is not None:
+            return {**model_kwargs, "position_ids": fixed}
+        ids, mask = model_kwargs.get("position_ids"), model_kwargs.get("attention_mask")
+        if ids is not None and mask is not None and ids.shape[1] == mask.shape[1] > 1:
+            # After the last real token, not after padding, whose id means nothing.
+            last = ids[:, :-1].masked_fill(mask[:, :-1] == 0, -1).amax(dim=-1, keepdim=True)
+            model_kwargs["position_ids"] = torch.cat([ids[:, :-1].expand(len(mask), -1), last + 1], dim=-1)
+        return model_kwargs
 
     def prepare_inputs_for_generation(self, input_ids, *args, position_ids=None, inputs_embeds=None, **kwargs):
         """As in transformers, but with the ids of all tokens so far, cached ones included."""
