@@ -127,7 +127,7 @@ class UniversalTransformerForConditionalGeneration(
         """Positions after the last scored one do not ponder; the others cannot see them."""
         if decoder_attention_mask is not None or labels is None or self.config.halting == "none":
             return decoder_attention_mask
-        mask = (labels != -100).long().flip(-1).cummax(-1).values.flip(-1)
+        mask = (labels != -100).long().flip(-1).cummax(-1)[0].flip(-1)
         cached = 0 if past_key_values is None else past_key_values.get_seq_length()
         return torch.nn.functional.pad(mask, (cached, 0), value=1)
 
