@@ -59,8 +59,8 @@ class UniversalTransformerModelOutput(BothCacheNames, BaseModelOutputWithPast):
 
 @dataclass
 class UniversalTransformerCausalLMOutput(BothCacheNames, CausalLMOutputWithPast):
-    """Causal output, with the statistics above, `ponder_loss`, the unweighted mean ponder cost, and the states of
-    each step where they are given above, with their logits `[B, T, V]`.
+    """Causal output, with the statistics above, `ponder_loss`, the unweighted mean ponder cost, with labels or in
+    training, and the states of each step where they are given above, with their logits `[B, T, V]`.
     """
 
     ponder_steps: Tensor | None = None
@@ -259,7 +259,8 @@ class PonderingHead(Head):
             output.step_states = backbone_outputs.step_states
             output.step_logits = tuple(self.readout(states) for states in backbone_outputs.step_states)
         output.ponder_steps, output.remainders = backbone_outputs.ponder_steps, backbone_outputs.remainders
-        if backbone_outputs.ponder_cost is None:
+        # Outputs in evaluation have an entry for each sequence, since pipelines split them; this is one for the batch.
+        if backbone_outputs.ponder_cost is None or (labels is None and not self.training):
             return output
         items = kwargs.get("num_items_in_batch")
         token_mask = real_tokens(attention_mask, backbone_outputs.ponder_cost)

@@ -56,7 +56,8 @@ class UniversalTransformerSeq2SeqModelOutput(BothCacheNames, Seq2SeqModelOutput)
 @dataclass
 class UniversalTransformerSeq2SeqLMOutput(BothCacheNames, Seq2SeqLMOutput):
     """Logits, with the steps and remainders above, `ponder_loss`: the unweighted mean ponder cost of the source and of
-    the target, added; and the states of each step where they are given above, with logits `[B, T, V]` on the target.
+    the target, added, with labels or in training; and the states of each step where they are given above, with logits
+    `[B, T, V]` on the target.
     """
 
     ponder_steps: Tensor | None = None
@@ -141,6 +142,8 @@ class UniversalTransformerForConditionalGeneration(
         if labels is not None and backbone_outputs.halting_probabilities is not None:
             scored = output.step_logits, backbone_outputs.halting_probabilities
             output.loss = expected_loss(*scored, labels, items, kwargs.get("smoothing", 0.0))
+        if labels is None and not self.training:
+            return output
         output.ponder_loss = self.ponder_loss(backbone_outputs, attention_mask, decoder_attention_mask, labels, items)
         if output.loss is not None and output.ponder_loss is not None:
             output.loss = output.loss + self.config.ponder_loss_weight * output.ponder_loss
