@@ -5,7 +5,6 @@ SPDX-License-Identifier: Apache-2.0
 
 from typing import TYPE_CHECKING
 
-import torch
 from transformers.generation import GenerationMixin
 from transformers.utils import ModelOutput
 
@@ -54,13 +53,3 @@ class LongreachGenerationMixin(GenerationMixin, _Combined):
         rename_cache(model_inputs, "past_key_values")
         model_inputs.pop("position_ids", None)  # of the library; models that read ids set their own
         return model_inputs
-
-    def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
-        """As in transformers, but ids continue from the greatest of a row, also after padding on the right."""
-        before = model_kwargs.get("position_ids")
-        model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
-        if before is not None:
-            ids, known = model_kwargs["position_ids"], before.shape[-1]
-            behind = before.amax(dim=-1, keepdim=True) - before[..., -1:]
-            model_kwargs["position_ids"] = torch.cat([ids[..., :known], ids[..., known:] + behind], dim=-1)
-        return model_kwargs
