@@ -1,6 +1,7 @@
 """One attention layer; it knows no position encoding by name.
 
-B batch   T new tokens   Tq query positions   Tk key positions   H heads   K head width   D model width   E trace width
+B batch   T new tokens   Tq query positions   Tk key positions   H heads   K head width   D model width
+E key features
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -27,7 +28,7 @@ class Attention(nn.Module):
 
     num_key_value_groups = 1  # read by transformers' attention functions: every head has its own keys
     eager_only = False
-    sees = False
+    needs_visible_mask = False
     dense_bias = True  # reads the pair bias and the mask of all pairs
     cache_layer_type = "full_attention"
     projections = 3  # of the states: query, key and value
@@ -57,14 +58,14 @@ class Attention(nn.Module):
         states: Tensor,
         mask,
         bias: Tensor | None,
-        at: Positions,
+        positions: Positions,
         encoding: PositionEncoding,
         past_key_values=None,
-        slot: int = 0,
+        layer_idx: int = 0,
         running: Running | None = None,
         kept_key: Tensor | None = None,
         kept_value: Tensor | None = None,
-        stays: bool = True,
+        write_cache: bool = True,
         **kwargs,
     ) -> tuple:
         """Attends from the new tokens to all.
@@ -72,55 +73,61 @@ class Attention(nn.Module):
         Args:
             states: `[B, T, D]`.
             mask: as transformers' mask functions make it for a fused implementation; eager attention reads
-                `at.visible`.
+                `positions.visible_mask`.
             bias: the encoding's pair bias `[B, H, T, Tk]`, or None.
-            at: where the tokens stand.
+            positions: where the tokens stand.
             encoding: acts through its hooks.
             past_key_values: cache that takes the new keys and values, or None.
-            slot: the cache layer to use.
+            layer_idx: the cache layer to use.
             running: which positions are computed, where some have halted.
             kept_key: what `forward` returned as keys in the step before `[B, H, T, K]`, or None.
             kept_value: the same of the values.
-            stays: whether the cache takes the new keys and values, or shows those it has.
+            write_cache: whether the cache takes the new keys and values, or shows those it has.
             kwargs: passed to the attention function.
 
         Returns:
             Outputs `[B, T, D]`, and the weights `[B, H, T, Tk]` where the implementation gives them; with `running`,
             also the keys and values of the new tokens.
         """
-        query, key, value = self.offer(states, at.turns, encoding)
+        query, key, value = self.offer(states, positions.rotation, encoding)
         if running is not None:
             key, value = running.keep(key, value, kept_key, kept_value)
         offered = () if running is None else (key, value)
         if past_key_values is not None:
-            key, value = remember(past_key_values, key, value, slot, stays, encoding.trace_width)
-        mixed, weights = self.mix(query, key, value, states, mask, bias, at, encoding, **kwargs)
+            key, value = update_cache(past_key_values, key, value, layer_idx, write_cache, encoding.key_features_width)
+        mixed, weights = self.mix(query, key, value, states, mask, bias, positions, encoding, **kwargs)
         return self.o_proj(mixed), weights, *offered
 
-    def offer(self, states: Tensor, turns: Tensor | None, encoding: PositionEncoding) -> tuple[Tensor, Tensor, Tensor]:
-        """Turned query, turned key with the encoding's trace, and value of new tokens `[B, H, T, …]`."""
+    def offer(
+        self, states: Tensor, rotation: Tensor | None, encoding: PositionEncoding
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated query, rotated key with the encoding's key features, and value of new tokens `[B, H, T, …]`."""
         query, key, value = self.project(states)
-        query, key = encoding.rotate(query, key, turns)
-        trace = encoding.trace(states)  # [B, H, T, E]
-        if trace is not None:
-            key = torch.cat([key, trace.to(key.dtype)], dim=-1)
+        query, key = encoding.rotate(query, key, rotation)
+        key_features = encoding.key_features(states)  # [B, H, T, E]
+        if key_features is not None:
+            key = torch.cat([key, key_features.to(key.dtype)], dim=-1)
         return query, key, value
 
-    def mix(self, query, key, value, states, mask, bias, at, encoding, **kwargs) -> tuple[Tensor, Tensor | None]:
+    def mix(
+        self, query, key, value, states, mask, bias, positions, encoding, **kwargs
+    ) -> tuple[Tensor, Tensor | None]:
         """What queries take from all keys `[B, Tq, D]`, and the weights where the implementation gives them.
 
         The arguments are those of `forward`, but `states` are those of the queries.
         """
-        if encoding.trace_width:
-            key, traces = key.split([key.shape[-1] - encoding.trace_width, encoding.trace_width], dim=-1)
-            at = at.with_traces(traces)
-        added = encoding.bias(query, key, at)
+        if encoding.key_features_width:
+            key, key_features = key.split(
+                [key.shape[-1] - encoding.key_features_width, encoding.key_features_width], dim=-1
+            )
+            positions = positions.with_key_features(key_features)
+        added = encoding.bias(query, key, positions)
         if added is not None:
             bias = added if bias is None else bias + added
-        temperature = self.normalizer.temperature(states, at)
+        temperature = self.normalizer.temperature(states, positions)
         if temperature is not None:
             query = query * temperature.to(query.dtype)
-        output, weights = self.attend(query, key, value, mask, bias, at, encoding, **kwargs)
+        output, weights = self.attend(query, key, value, mask, bias, positions, encoding, **kwargs)
         return output.flatten(2), weights
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,13 +135,13 @@ class Attention(nn.Module):
         query, key, value = self.qkv_proj(states).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         return query, key, value
 
-    def attend(self, query, key, value, mask, bias, at, encoding, **kwargs) -> tuple[Tensor, Tensor | None]:
+    def attend(self, query, key, value, mask, bias, positions, encoding, **kwargs) -> tuple[Tensor, Tensor | None]:
         """Outputs `[B, Tq, H, K]` and, from eager attention, weights `[B, H, Tq, Tk]`."""
         implementation = self.config._attn_implementation
         if implementation == "eager":
-            return self.attend_eagerly(query, key, value, bias, at, encoding)
+            return self.attend_eagerly(query, key, value, bias, positions, encoding)
         if implementation == "flex_attention" and encoding.scalar and not isinstance(mask, Tensor):
-            return flex_attention(query, key, value, mask, self.scaling, at, encoding, **kwargs), None
+            return flex_attention(query, key, value, mask, self.scaling, positions, encoding, **kwargs), None
         if bias is not None:
             bias = bias.to(query.dtype)
             if implementation == "flex_attention":  # which indexes the batch dimension, so it must have its real size
@@ -152,7 +159,7 @@ class Attention(nn.Module):
             **kwargs,
         )
 
-    def attend_eagerly(self, query, key, value, bias, at, encoding) -> tuple[Tensor, Tensor]:
+    def attend_eagerly(self, query, key, value, bias, positions, encoding) -> tuple[Tensor, Tensor]:
         """Attention as the formula says it: weights(scores) v, with what the encoding adds to either.
 
         Args:
@@ -160,28 +167,28 @@ class Attention(nn.Module):
             key: `[B, H, Tk, K]`.
             value: `[B, H, Tk, K]`.
             bias: `[B, H, Tq, Tk]`, or None.
-            at: where the tokens stand; `visible` must be set.
+            positions: where the tokens stand; `visible_mask` must be set.
             encoding: makes the scores.
         """
-        scores = at_least_float32(encoding.scores(query, key, bias, at))
-        weights = self.normalizer.weights(scores, at.visible).to(value.dtype)
+        scores = at_least_float32(encoding.scores(query, key, bias, positions))
+        weights = self.normalizer.weights(scores, positions.visible_mask).to(value.dtype)
         weights = nn.functional.dropout(weights, self.config.attention_dropout, self.training)
         output = torch.einsum("bhqs,bhsk->bhqk", weights, value)
-        added = encoding.values(weights, at)
+        added = encoding.values(weights, positions)
         if added is not None:
             output = output + added.to(output.dtype)
         return output.transpose(1, 2), weights
 
 
-def remember(
-    past_key_values, key: Tensor, value: Tensor, slot: int, stays: bool, trace_width: int = 0
+def update_cache(
+    past_key_values, key: Tensor, value: Tensor, layer_idx: int, write_cache: bool, key_features_width: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Keys and values of all tokens, cached ones first; the cache takes the new ones if they stay."""
-    if slot < len(past_key_values.layers) and past_key_values.layers[slot].is_initialized:
-        add_traces(past_key_values.layers[slot], key.shape[-1], trace_width)
-    if stays:
-        return past_key_values.update(key, value, slot)
-    return shown(past_key_values.layers[slot], key, value)
+    if layer_idx < len(past_key_values.layers) and past_key_values.layers[layer_idx].is_initialized:
+        add_key_features(past_key_values.layers[layer_idx], key.shape[-1], key_features_width)
+    if write_cache:
+        return past_key_values.update(key, value, layer_idx)
+    return shown(past_key_values.layers[layer_idx], key, value)
 
 
 def shown(layer, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,21 +201,21 @@ def shown(layer, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return with_new.update(key, value)
 
 
-def add_traces(layer, width: int, trace_width: int):
-    """Appends traces of zero to cached keys that have none: to a prefix, whose keys are learned and not of tokens.
+def add_key_features(layer, width: int, key_features_width: int):
+    """Appends key features of zero to cached keys that have none: to a learned prefix, whose keys are not of tokens.
 
     Raises:
-        ValueError: a key, without its trace, has another width than a head.
+        ValueError: a key, without its key features, has another width than a head.
     """
     cached = layer.keys.shape[-1]
     if cached == width:
         return
-    if cached + trace_width != width:
+    if cached + key_features_width != width:
         raise ValueError(
             f"The KV cache holds keys of width {cached}; with this position encoding they have {width}. If they come "
             "from prefix tuning, take prompt tuning or another encoding."
         )
-    layer.keys = nn.functional.pad(layer.keys, (0, trace_width))
+    layer.keys = nn.functional.pad(layer.keys, (0, key_features_width))
 
 
 class SlidingAttention(Attention):
@@ -227,17 +234,26 @@ class SlidingAttention(Attention):
             raise ValueError(f"Sliding attention needs a sliding_window of at least 2, not {config.sliding_window}.")
 
 
-def flex_attention(query, key, value, mask, scaling, at: Positions, encoding: PositionEncoding, **kwargs) -> Tensor:
+def flex_attention(
+    query, key, value, mask, scaling, positions: Positions, encoding: PositionEncoding, **kwargs
+) -> Tensor:
     """FlexAttention that computes the pair bias as it goes, so that none is held in memory `[B, Tq, H, K]`.
 
     The arguments are those of `Attention.attend`; `mask` is a block mask or None.
     """
-    pairs, bias = at.pairs(), encoding.scalar_bias(query.device)
-    query_ids = at.query_ids.expand(query.shape[0], -1)
-    key_ids = at.key_ids.expand(query.shape[0], -1)
+    pairs, bias = positions.pairs(), encoding.scalar_bias(query.device)
+    query_ids = positions.query_ids.expand(query.shape[0], -1)
+    key_ids = positions.key_ids.expand(query.shape[0], -1)
 
     def add_bias(score, row, head, query_index, key_index):
-        pair = type(pairs)(row, head, query_ids[row, query_index], key_ids[row, key_index], at.drawn, at.dtype)
+        pair = type(pairs)(
+            row,
+            head,
+            query_ids[row, query_index],
+            key_ids[row, key_index],
+            positions.randomized_distances,
+            positions.dtype,
+        )
         return score + bias(pair)
 
     output: Any = compile_friendly_flex_attention(

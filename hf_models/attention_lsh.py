@@ -55,12 +55,14 @@ class SharedQueryKeyAttention(Attention):
         norm = torch.rsqrt(at_least_float32(shared).square().mean(-1, keepdim=True) + 1e-6)
         return shared, (shared * norm).to(shared.dtype), value
 
-    def attend_eagerly(self, query, key, value, bias, at, encoding):
+    def attend_eagerly(self, query, key, value, bias, positions, encoding):
         """As usual, but without oneself."""
-        own = at.query_indices()[:, None, :, None] == torch.arange(key.shape[2], device=query.device)
-        others = at.visible & ~own
-        at = replace(at, visible=others | (at.visible & own & ~others.any(-1, keepdim=True)))
-        return super().attend_eagerly(query, key, value, bias, at, encoding)
+        own = positions.query_indices()[:, None, :, None] == torch.arange(key.shape[2], device=query.device)
+        others = positions.visible_mask & ~own
+        positions = replace(
+            positions, visible_mask=others | (positions.visible_mask & own & ~others.any(-1, keepdim=True))
+        )
+        return super().attend_eagerly(query, key, value, bias, positions, encoding)
 
 
 class LSHAttention(SharedQueryKeyAttention):
@@ -147,7 +149,7 @@ class LSHAttention(SharedQueryKeyAttention):
     @classmethod
     def check_combination(cls, encoding, normalizer):
         """Nothing may need all pairs at once."""
-        for hook in ("trace", "bias", "scores", "values"):
+        for hook in ("key_features", "bias", "scores", "values"):
             if getattr(encoding, hook) is not getattr(PositionEncoding, hook):
                 raise ValueError(
                     f"{cls.__name__} cannot work with {encoding.__name__}, whose {hook!r} reads states of all pairs."
@@ -160,14 +162,14 @@ class LSHAttention(SharedQueryKeyAttention):
         states,
         mask,
         bias,
-        at,
+        positions,
         encoding,
         past_key_values=None,
-        slot=0,
+        layer_idx=0,
         running=None,
         kept_key=None,
         kept_value=None,
-        stays=True,
+        write_cache=True,
         **kwargs,
     ):
         """As `Attention.forward`; `mask` and `bias` are not read, there are no weights, and there is no cache.
@@ -181,35 +183,39 @@ class LSHAttention(SharedQueryKeyAttention):
                 "their number asks for, and a graph has a fixed number of them."
             )
         batch, length, _ = states.shape
-        query, key, value = self.offer(states, at.turns, encoding)
+        query, key, value = self.offer(states, positions.rotation, encoding)
         if running is not None:
             key, value = running.keep(key, value, kept_key, kept_value)
         offered = () if running is None else (key, value)
-        temperature = self.normalizer.temperature(states, at)
+        temperature = self.normalizer.temperature(states, positions)
         if temperature is not None:
             query = query * temperature.to(query.dtype)
-        output = self.attend_to_keys(query * self.scaling, key, value, at, encoding, slot)
+        output = self.attend_to_keys(query * self.scaling, key, value, positions, encoding, layer_idx)
         return self.o_proj(output.reshape(batch, length, -1)), None, *offered
 
-    def attend_to_keys(self, query, key, value, at: Positions, encoding: PositionEncoding, slot: int = 0) -> Tensor:
+    def attend_to_keys(
+        self, query, key, value, positions: Positions, encoding: PositionEncoding, layer_idx: int = 0
+    ) -> Tensor:
         """Outputs `[B, S, H, K]`.
 
         Args:
             query: scaled `[B, H, S, K]`.
             key: `[B, H, S, K]`.
             value: `[B, H, S, K]`.
-            at: where the tokens stand.
+            positions: where the tokens stand.
             encoding: makes the pair bias.
-            slot: which of the executed layers this is: a part of the seed.
+            layer_idx: which of the executed layers this is: a part of the seed.
         """
         batch, heads, total, _ = query.shape
-        pairs = PairMaker(self, at, encoding, total)
+        pairs = PairMaker(self, positions, encoding, total)
         if total <= self.chunk_length:
             tokens = torch.arange(total, device=key.device).expand(batch, heads, 1, -1)
             bias, sight = pairs.make(tokens, tokens)
             output, _ = self.attend_to_chunks(*(part.flatten(0, 1) for part in (query, key, value)), bias, sight)
             return output.view(batch, heads, total, -1).transpose(1, 2)
-        rounds = self.hash_and_sort(key, None if at.real is None else at.real[:, :total], slot)
+        rounds = self.hash_and_sort(
+            key, None if positions.token_mask is None else positions.token_mask[:, :total], layer_idx
+        )
         output, totals = self.attend_in_chunks(query, key, value, rounds, pairs)
         if self.num_rounds == 1:
             return output[:, :, :, 0]
@@ -221,33 +227,33 @@ class LSHAttention(SharedQueryKeyAttention):
         output, totals = ChunkAttention.apply(query, key, value, bias, sight, dropout)
         return output, totals.masked_fill(sight.alone, LOWEST / 2)
 
-    def axes(self, slot: int, factor: int, columns: int, key: Tensor) -> Tensor:
+    def axes(self, layer_idx: int, factor: int, columns: int, key: Tensor) -> Tensor:
         """What the vectors of a layer are hashed by `[columns, H, R, K]`."""
         _, heads, _, width = key.shape
         if self.seed is None:
             return torch.randn(columns, heads, self.num_rounds, width, device=key.device)
-        seed = (self.seed * 1_000_003 + slot) * 2 + factor
+        seed = (self.seed * 1_000_003 + layer_idx) * 2 + factor
         return seeded_axes(seed, columns, heads, self.num_rounds, width).to(key.device)
 
     @torch.no_grad()
-    def hash_and_sort(self, key: Tensor, real: Tensor | None, slot: int) -> "Rounds":
+    def hash_and_sort(self, key: Tensor, token_mask: Tensor | None, layer_idx: int) -> "Rounds":
         """The tokens of each row and head, sorted by bucket and position in every round, padding last.
 
         Args:
             key: `[B, H, S, K]`.
-            real: which tokens are no padding `[B, S]`, or None.
-            slot: which of the executed layers this is.
+            token_mask: which tokens are no padding `[B, S]`, or None.
+            layer_idx: which of the executed layers this is.
         """
         total, chunk = key.shape[2], self.chunk_length
         factors = self.num_buckets or factors_of(exponent_for(total, chunk), chunk)
         columns = factors[0] // 2, factors[1] // 2
-        if real is not None:
-            factors = factors_per_row(real.sum(-1), total, chunk, self.num_buckets)
+        if token_mask is not None:
+            factors = factors_per_row(token_mask.sum(-1), total, chunk, self.num_buckets)
             columns = columns if self.num_buckets else columns_for(total, chunk)
-        axes = [self.axes(slot, factor, number, key) for factor, number in enumerate(columns) if number]
+        axes = [self.axes(layer_idx, factor, number, key) for factor, number in enumerate(columns) if number]
         buckets = hash_vectors(key, axes, factors)
-        if real is not None:
-            buckets = buckets.masked_fill(~real[:, None, None], BEYOND)
+        if token_mask is not None:
+            buckets = buckets.masked_fill(~token_mask[:, None, None], BEYOND)
         order = buckets.argsort(dim=-1, stable=True)
         missing = -total % chunk
         places = torch.arange(total + missing, device=key.device).expand(*order.shape[:3], -1)

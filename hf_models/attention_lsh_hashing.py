@@ -65,11 +65,11 @@ def columns_for(longest: int, chunk_length: int) -> Factors:
 def seeded_axes(seed: int, columns: int, heads: int, rounds: int, width: int) -> Tensor:
     """Random axes `[columns, H, R, K]` from a generator of their own; more columns begin with the same ones."""
     generator = torch.Generator().manual_seed(seed)
-    blocks, drawn = [], 0
-    while drawn < columns:
-        size = max(drawn, 1)
+    blocks, randomized_distances = [], 0
+    while randomized_distances < columns:
+        size = max(randomized_distances, 1)
         blocks.append(torch.randn(size, heads, rounds, width, generator=generator))
-        drawn += size
+        randomized_distances += size
     return torch.cat(blocks)[:columns]
 
 
@@ -87,12 +87,12 @@ def hash_vectors(vectors: Tensor, axes: Sequence[Tensor], factors: Tensor | Fact
         own = own.to(vectors.dtype)
         columns, _, rounds, _ = own.shape
         factor = factors[index] if isinstance(factors, tuple) else factors[:, index, None, None, None]
-        turned = vectors @ own.permute(1, 3, 2, 0).flatten(2)  # [B, H, S, R * columns]
-        turned = turned.unflatten(-1, (rounds, columns))
+        rotated = vectors @ own.permute(1, 3, 2, 0).flatten(2)  # [B, H, S, R * columns]
+        rotated = rotated.unflatten(-1, (rounds, columns))
         if isinstance(factor, Tensor):  # rows with fewer buckets have fewer axes
-            turned = turned * (torch.arange(columns, device=turned.device) < factor[..., None] // 2)
-        nearest = turned.abs().argmax(-1, keepdim=True)
-        negative = turned.gather(-1, nearest) < 0
+            rotated = rotated * (torch.arange(columns, device=rotated.device) < factor[..., None] // 2)
+        nearest = rotated.abs().argmax(-1, keepdim=True)
+        negative = rotated.gather(-1, nearest) < 0
         buckets = buckets + below * (nearest[..., 0] + factor // 2 * negative[..., 0])
         below = below * factor
     return buckets.transpose(2, 3)

@@ -79,8 +79,8 @@ class Hashed:
 class PairMaker:
     """Says of chunks of tokens what they see, and with which bias."""
 
-    def __init__(self, attention, at: Positions, encoding: PositionEncoding, total: int):
-        self.attention, self.at, self.encoding, self.total = attention, at, encoding, total
+    def __init__(self, attention, positions: Positions, encoding: PositionEncoding, total: int):
+        self.attention, self.positions, self.encoding, self.total = attention, positions, encoding, total
 
     def make(
         self, queries: Tensor, keys: Tensor, hashed: Hashed | None = None, flatten=None
@@ -106,29 +106,33 @@ class PairMaker:
 
     def places(self, tokens: Tensor) -> Tensor:
         """Where each token stands in its row; padding and missing tokens beyond all others."""
-        if self.at.real is None:
+        if self.positions.token_mask is None:
             return tokens
-        real = self.at.real[:, : self.total]
-        table = torch.arange(self.total, device=real.device).expand_as(real).masked_fill(~real, self.total)
+        token_mask = self.positions.token_mask[:, : self.total]
+        table = (
+            torch.arange(self.total, device=token_mask.device)
+            .expand_as(token_mask)
+            .masked_fill(~token_mask, self.total)
+        )
         table = pad(table, (0, self.attention.chunk_length), value=self.total)
         return look_up(table[:, None], tokens)
 
     def ids(self, tokens: Tensor) -> Tensor:
         """The position id of each token, 0 of missing ones."""
-        table = pad(self.at.key_ids[:, : self.total], (0, self.attention.chunk_length))
+        table = pad(self.positions.key_ids[:, : self.total], (0, self.attention.chunk_length))
         return look_up(table[:, None], tokens)
 
     def bias(self, queries: Tensor, keys: Tensor) -> Tensor | None:
         """The pair bias `[B, H, X, C, W]`, or None."""
         if type(self.encoding).pair_bias is PositionEncoding.pair_bias:
             return None
-        dense = self.at.pairs()
+        dense = self.positions.pairs()
         pairs = Pairs(
             dense.rows[..., None],
             dense.heads[..., None],
             self.ids(queries)[..., None],
             self.ids(keys)[..., None, :],
-            dense.drawn,
+            dense.randomized_distances,
             dense.dtype,
         )
         bias = self.encoding.pair_bias(pairs)

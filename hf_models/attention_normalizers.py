@@ -24,7 +24,7 @@ class Softmax(nn.Module):
 
     causal_only = False  # has no bidirectional form
     eager_only = False  # overrides weights, which no fused kernel computes
-    sees = False  # reads `visible`
+    needs_visible_mask = False  # reads `visible_mask`
     reads_states = False  # its temperature does
 
     def __init__(self, config):
@@ -40,22 +40,22 @@ class Softmax(nn.Module):
     def initialise(self):
         """Sets the normalizer's own parameters; modules inside it begin as everywhere in the model."""
 
-    def temperature(self, states: Tensor, at: Positions) -> Tensor | None:
+    def temperature(self, states: Tensor, positions: Positions) -> Tensor | None:
         """Factor on the product of each query with the keys, not on what an encoding adds `[B, H, Tq, 1]`.
 
         An encoding's bias is made of the query as it is before the temperature, its scores of the query after it.
         """
         return None
 
-    def weights(self, scores: Tensor, visible: Tensor) -> Tensor:
+    def weights(self, scores: Tensor, visible_mask: Tensor) -> Tensor:
         """Weights of the keys `[B, H, Tq, Tk]`.
 
         Args:
             scores: in float32 at least `[B, H, Tq, Tk]`.
-            visible: which keys each query sees `[B, 1, Tq, Tk]`; a query that sees none, on padding, may get anything
-                finite.
+            visible_mask: which keys each query sees `[B, 1, Tq, Tk]`; a query that sees none, on padding, may get
+                anything finite.
         """
-        return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=-1)
+        return scores.masked_fill(~visible_mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
 
 
 class LogN(Softmax):
@@ -70,7 +70,7 @@ class LogN(Softmax):
         length: number of keys at which the factor is one.
     """
 
-    sees = True
+    needs_visible_mask = True
 
     def __init__(self, config, length: int = 512):
         super().__init__(config)
@@ -83,9 +83,9 @@ class LogN(Softmax):
         if length < 2:
             raise ValueError(f"{cls.__name__} needs a length of at least 2, not {length}.")
 
-    def temperature(self, states, at):
+    def temperature(self, states, positions):
         """log(n) / log(length)."""
-        return log_visible(at.visible, at.dtype) / math.log(self.length)
+        return log_visible(positions.visible_mask, positions.dtype) / math.log(self.length)
 
 
 class SSMax(Softmax):
@@ -96,7 +96,7 @@ class SSMax(Softmax):
     Nakanishi 2025, https://arxiv.org/abs/2501.19399.
     """
 
-    sees = True
+    needs_visible_mask = True
 
     def __init__(self, config):
         super().__init__(config)
@@ -107,9 +107,9 @@ class SSMax(Softmax):
         """s begins at the value of the paper's first figure."""
         init.constant_(self.scale, 0.43)
 
-    def temperature(self, states, at):
+    def temperature(self, states, positions):
         """s log(n)."""
-        return at_least_float32(self.scale)[:, None, None] * log_visible(at.visible, at.dtype)
+        return at_least_float32(self.scale)[:, None, None] * log_visible(positions.visible_mask, positions.dtype)
 
 
 class StickBreaking(Softmax):
@@ -124,10 +124,10 @@ class StickBreaking(Softmax):
     causal_only = True
     eager_only = True
 
-    def weights(self, scores, visible):
+    def weights(self, scores, visible_mask):
         """exp(log sigmoid(s_j) + the sum of log(1 - sigmoid(s_l)) over the keys l between j and the query)."""
-        seen_from_here = visible.flip(-1).cumsum(-1).flip(-1)
-        past = visible & (seen_from_here > 1)
+        seen_from_here = visible_mask.flip(-1).cumsum(-1).flip(-1)
+        past = visible_mask & (seen_from_here > 1)
         left = nn.functional.logsigmoid(-scores).masked_fill(~past, 0.0)
         left = left.flip(-1).cumsum(-1).flip(-1)
         nearer = nn.functional.pad(left, (0, 1))[..., 1:]  # without the key's own
@@ -157,9 +157,9 @@ class Entmax(Softmax):
         super().check(config, **arguments)
         check_choice(cls, "alpha", alpha, cls.alphas)
 
-    def weights(self, scores, visible):
+    def weights(self, scores, visible_mask):
         """max((alpha - 1) s - threshold, 0) ** (1 / (alpha - 1)), which the threshold makes sum to one."""
-        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+        scores = scores.masked_fill(~visible_mask, torch.finfo(scores.dtype).min)
         return sparsemax(scores) if self.alpha == 2 else entmax15(scores)
 
 
@@ -178,7 +178,7 @@ class ASEntmax(Entmax):
             heads have ALiBi, the authors scale the others alone.
     """
 
-    sees = True
+    needs_visible_mask = True
     reads_states = True
 
     def __init__(self, config, alpha: float = 1.5, gamma_range: float = 2.0, scaled_heads: int | None = None):
@@ -201,18 +201,18 @@ class ASEntmax(Entmax):
         if gamma_range <= 0:
             raise ValueError(f"{cls.__name__} needs a gamma_range above 0, not {gamma_range}.")
 
-    def temperature(self, states, at):
+    def temperature(self, states, positions):
         """1 + b log(n + 1) ** g on the scaled heads, 1 on the others."""
         beta = nn.functional.softplus(at_least_float32(self.beta(states))).mT[..., None]  # [B, scaled, Tq, 1]
         gamma = self.gamma_range * at_least_float32(self.gamma(states)).tanh().mT[..., None]
-        scaled = 1 + beta * log_visible(at.visible, at.dtype, more=1) ** gamma
+        scaled = 1 + beta * log_visible(positions.visible_mask, positions.dtype, more=1) ** gamma
         fixed = scaled.new_ones(scaled.shape[0], self.fixed_heads, *scaled.shape[2:])
         return torch.cat([fixed, scaled], dim=1)
 
 
-def log_visible(visible: Tensor, dtype: torch.dtype, more: int = 0) -> Tensor:
+def log_visible(visible_mask: Tensor, dtype: torch.dtype, more: int = 0) -> Tensor:
     """log(n + more), where n counts the keys that each query sees, at least one `[B, 1, Tq, 1]`."""
-    return torch.log(visible.sum(-1, keepdim=True).clamp(min=1).to(dtype) + more)
+    return torch.log(visible_mask.sum(-1, keepdim=True).clamp(min=1).to(dtype) + more)
 
 
 def sparsemax(scores: Tensor) -> Tensor:

@@ -57,10 +57,10 @@ class Halting:
     rows: Tensor | None = None
 
     @classmethod
-    def start(cls, states: Tensor, real: Tensor | None) -> "Halting":
-        """Nothing done yet; padding, where `real` `[B, T]` is false, has halted before the first step."""
+    def start(cls, states: Tensor, token_mask: Tensor | None) -> "Halting":
+        """Nothing done yet; padding, where `token_mask` `[B, T]` is false, has halted before the first step."""
         zeros = states.new_zeros(states.shape[:2], dtype=exact_dtype(states.dtype))
-        running = torch.ones_like(zeros, dtype=torch.bool) if real is None else real.bool()
+        running = torch.ones_like(zeros, dtype=torch.bool) if token_mask is None else token_mask.bool()
         return cls(running, zeros, zeros, zeros, zeros)
 
     def select(self, chosen: Tensor) -> "Halting":
@@ -195,7 +195,7 @@ class PublishedHalting(HaltingRule):
         return weight * after + (1 - weight) * output
 
 
-def weigh(cost: Tensor, real: Tensor | None, labels: Tensor | None, items=None) -> Tensor:
+def mean_ponder_cost(cost: Tensor, token_mask: Tensor | None, labels: Tensor | None, items=None) -> Tensor:
     """Mean of a cost over the real positions, normalised like the task loss.
 
     Each sequence's mean cost counts as often as it has labels, and the sum is divided by the number of labels in the
@@ -203,12 +203,12 @@ def weigh(cost: Tensor, real: Tensor | None, labels: Tensor | None, items=None) 
 
     Args:
         cost: of each position `[B, T]`.
-        real: 1 on real tokens `[B, T]`, or None.
+        token_mask: 1 on real tokens `[B, T]`, or None.
         labels: what the task scores, -100 left out, any shape beginning with B; None counts every sequence once.
         items: number of labels over all micro-batches and processes (`num_items_in_batch`), or None for this batch's.
     """
-    real = torch.ones_like(cost) if real is None else real.to(cost.dtype)
-    mean = (cost * real).sum(-1) / real.sum(-1).clamp(min=1)  # [B]
+    token_mask = torch.ones_like(cost) if token_mask is None else token_mask.to(cost.dtype)
+    mean = (cost * token_mask).sum(-1) / token_mask.sum(-1).clamp(min=1)  # [B]
     counts = torch.ones_like(mean) if labels is None else (labels != -100).reshape(mean.shape[0], -1).sum(-1)
     items = counts.sum().clamp(min=1) if items is None else torch.as_tensor(items, device=mean.device)
     return (mean * counts).sum() / items

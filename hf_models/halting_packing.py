@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .attention_context import Surroundings
+from .attention_context import AttentionContext
 from .position_encoding import Positions
 
 
@@ -143,27 +143,35 @@ class Packing:
         index = self.fresh % self.length if len(values) == 1 else self.fresh
         return values.flatten(0, 1).index_select(0, index)
 
-    def surroundings(self, around: Surroundings) -> "PackedSurroundings":
+    def contexts(self, context: AttentionContext) -> "PackedContext":
         """What the packed positions are told."""
-        at = around.at
-        ids = self.of_fresh(at.query_ids)
-        turns = at.turns if at.turns is None or self.whole else self.of_fresh(at.turns)[None]
-        if not len(self.chosen):
-            return PackedSurroundings(ids, turns, None, None, at)
-        visible = None if at.visible is None or not around.sees else self.pairs(at.visible)
-        packed = replace(
-            at,
-            query_ids=self.of_rows(at.query_ids.expand(self.batch, -1)).gather(1, self.columns),
-            key_ids=self.of_rows(at.key_ids.expand(self.batch, -1)),
-            columns=at.first_query + self.columns,
-            real=None if at.real is None else self.of_rows(at.real),
-            sequences=None if at.sequences is None else self.of_rows(at.sequences),
-            visible=visible,
-            drawn=None if at.drawn is None else self.of_rows(at.drawn),
+        positions = context.positions
+        ids = self.of_fresh(positions.query_ids)
+        rotation = (
+            positions.rotation if positions.rotation is None or self.whole else self.of_fresh(positions.rotation)[None]
         )
-        mask = None if around.added is None else self.pairs(around.added)
-        bias = None if around.bias is None else self.pairs(around.bias)
-        return PackedSurroundings(ids, turns, mask, bias, packed)
+        if not len(self.chosen):
+            return PackedContext(ids, rotation, None, None, positions)
+        visible_mask = (
+            None
+            if positions.visible_mask is None or not context.needs_visible_mask
+            else self.pairs(positions.visible_mask)
+        )
+        packed = replace(
+            positions,
+            query_ids=self.of_rows(positions.query_ids.expand(self.batch, -1)).gather(1, self.columns),
+            key_ids=self.of_rows(positions.key_ids.expand(self.batch, -1)),
+            columns=positions.first_query + self.columns,
+            token_mask=None if positions.token_mask is None else self.of_rows(positions.token_mask),
+            sequences=None if positions.sequences is None else self.of_rows(positions.sequences),
+            visible_mask=visible_mask,
+            randomized_distances=None
+            if positions.randomized_distances is None
+            else self.of_rows(positions.randomized_distances),
+        )
+        mask = None if context.added is None else self.pairs(context.added)
+        bias = None if context.bias is None else self.pairs(context.bias)
+        return PackedContext(ids, rotation, mask, bias, packed)
 
     def pairs(self, values: Tensor) -> Tensor:
         """Of values of all pairs `[B, H, T, Tk]`, those of the running queries `[R, H, n, Tk]`."""
@@ -175,19 +183,19 @@ class Packing:
 
 
 @dataclass
-class PackedSurroundings:
+class PackedContext:
     """What a layer is told of packed positions.
 
     Attributes:
         ids: position ids of the fresh positions `[P]`.
-        turns: what `rotate` reads of these ids, laid out as a batch; or None.
+        rotation: what `rotate` reads of these ids, laid out as a batch; or None.
         mask: added to the scores `[R, 1, n, Tk]` or `[R, H, n, Tk]`, biases included; None under eager attention.
         bias: under eager attention, the pair bias of the layer's encoding `[R, H, n, Tk]`, or None.
-        at: where the running positions stand.
+        positions: where the running positions stand.
     """
 
     ids: Tensor
-    turns: Tensor | None
+    rotation: Tensor | None
     mask: Tensor | None
     bias: Tensor | None
-    at: Positions
+    positions: Positions

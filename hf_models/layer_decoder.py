@@ -9,7 +9,7 @@ SPDX-License-Identifier: Apache-2.0
 import torch
 from torch import Tensor, nn
 
-from .halting_packing import PackedSurroundings, Packing
+from .halting_packing import PackedContext, Packing
 from .layer_transformer import TransformerLayer
 from .precision import at_least_float32
 
@@ -71,7 +71,7 @@ class DecoderLayer(TransformerLayer):
         self.cross_attention_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(
-        self, states: Tensor, mask, bias, at, encoding, key: Tensor, value: Tensor, source_mask, *kept, **kwargs
+        self, states: Tensor, mask, bias, positions, encoding, key: Tensor, value: Tensor, source_mask, *kept, **kwargs
     ):
         """As in `TransformerLayer`, with what `CrossAttention` takes after the encoding; `kept` follows."""
 
@@ -79,12 +79,12 @@ class DecoderLayer(TransformerLayer):
             attended, _ = self.cross_attention(self.entering(states), key, value, source_mask)
             return self.add(states, attended)
 
-        return super().forward(states, mask, bias, at, encoding, *kept, look=look, **kwargs)
+        return super().forward(states, mask, bias, positions, encoding, *kept, look=look, **kwargs)
 
     def forward_packed(
         self,
         states: Tensor,
-        packed: PackedSurroundings,
+        packed: PackedContext,
         encoding,
         packing: Packing,
         key: Tensor,

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention_context import Surroundings
+from .attention_context import AttentionContext
 from .halting_act import Halting, HaltingRule, PublishedHalting
 from .halting_early_exit import EarlyExit
-from .halting_packing import PackedSurroundings, Packing, Running
+from .halting_packing import PackedContext, Packing, Running
 from .halting_ponder_net import PonderNet
 from .layer_transformer import TransformerLayer
 from .position_added import sinusoids
@@ -27,7 +27,7 @@ HALTING_RULES = {"act": HaltingRule, "published": PublishedHalting, "ponder_net"
 
 
 @dataclass
-class Recurred:
+class LoopOutput:
     """What comes out of a recurrent stack.
 
     Attributes:
@@ -63,7 +63,7 @@ class StepEncoding(nn.Module):
         return states + self.table(torch.full((1,), step, device=states.device))
 
 
-class RecurrentStack(nn.Module):
+class LoopedLayers(nn.Module):
     """Prelude, shared group and coda, with a fixed number of steps or a rule that halts.
 
     Dehghani et al. 2019, https://arxiv.org/abs/1807.03819; prelude, injection and coda: Geiping et al. 2025,
@@ -92,22 +92,22 @@ class RecurrentStack(nn.Module):
     def forward(
         self,
         states: Tensor,
-        surroundings: list[Surroundings],
+        contexts: list[AttentionContext],
         encodings: LayerEncodings,
-        real: Tensor | None = None,
+        token_mask: Tensor | None = None,
         past_key_values=None,
         readout=None,
         keep_steps: bool = False,
         recorded: bool = False,
         **kwargs,
-    ) -> Recurred:
+    ) -> LoopOutput:
         """Runs all layers.
 
         Args:
             states: embedded tokens `[B, T, D]`.
-            surroundings: of each layer with weights of its own.
+            contexts: of each layer with weights of its own.
             encodings: of each layer with weights of its own.
-            real: which new tokens are no padding `[B, T]`, or None.
+            token_mask: which new tokens are no padding `[B, T]`, or None.
             past_key_values: the cache, or None.
             readout: maps states to logits, for exits that look at predictions.
             keep_steps: whether to return the states after each step.
@@ -117,26 +117,28 @@ class RecurrentStack(nn.Module):
         given = {"encodings": encodings, "past_key_values": past_key_values, **kwargs}
         last = len(self.prelude) + len(self.layers)
         for index, layer in enumerate(self.prelude):
-            states = self.enter(states, index, encodings, surroundings[index].at.query_ids)
-            states = layer(*surroundings[index].of(states, encodings[index]), slot=index, **self._passed(given))
+            states = self.enter(states, index, encodings, contexts[index].positions.query_ids)
+            states = layer(*contexts[index].of(states, encodings[index]), layer_idx=index, **self._passed(given))
         rule = self.early_exit if self.halting is None and self.exits() else self.halting
         if rule is None:
-            recurred = self.loop(states, surroundings, keep_steps, **given)
+            recurred = self.loop(states, contexts, keep_steps, **given)
         else:
             whole = keep_steps or recorded or rule.keeps_all or not rule.freezes
             if whole or not self.packs():
                 leaves = not (keep_steps or recorded or past_key_values is not None or self.looked_at())
-                recurred = self.ponder(rule, states, surroundings, real, readout, keep_steps, leaves, **given)
+                recurred = self.ponder(rule, states, contexts, token_mask, readout, keep_steps, leaves, **given)
             else:
-                recurred = self.ponder_packed(rule, states, surroundings, real, readout, **given)
+                recurred = self.ponder_packed(rule, states, contexts, token_mask, readout, **given)
         states = recurred.states
-        slot = self.config.num_hidden_layers - len(self.coda)
+        layer_idx = self.config.num_hidden_layers - len(self.coda)
         for index, layer in enumerate(self.coda, start=last):
-            states = self.enter(states, index, encodings, surroundings[index].at.query_ids)
+            states = self.enter(states, index, encodings, contexts[index].positions.query_ids)
             states = layer(
-                *surroundings[index].of(states, encodings[index]), slot=slot + index - last, **self._passed(given)
+                *contexts[index].of(states, encodings[index]),
+                layer_idx=layer_idx + index - last,
+                **self._passed(given),
             )
-        return Recurred(states, recurred.halting, recurred.step_states)
+        return LoopOutput(states, recurred.halting, recurred.step_states)
 
     def exits(self) -> bool:
         """Whether evaluation may leave the loop by a criterion."""
@@ -156,18 +158,18 @@ class RecurrentStack(nn.Module):
             enters = encodings.enters(index) and step == 0
         return encoding.embed(states, ids, step) if enters else states
 
-    def loop(self, given_states, surroundings, keep_steps, **given) -> Recurred:
+    def loop(self, given_states, contexts, keep_steps, **given) -> LoopOutput:
         """A fixed number of steps, or in training a random one."""
         states, kept = self.first_state(given_states), []
         steps = self.draw_steps()
         for step in range(steps):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
                 states = self.enter_step(states, given_states, step)
-                states = self.step(states, step, steps, surroundings, **given)
+                states = self.step(states, step, steps, contexts, **given)
             kept += [states] if keep_steps else []
-        return Recurred(states, None, tuple(kept))
+        return LoopOutput(states, None, tuple(kept))
 
-    def ponder(self, rule, given_states, surroundings, real, readout, keep_steps, leaves, **given) -> Recurred:
+    def ponder(self, rule, given_states, contexts, token_mask, readout, keep_steps, leaves, **given) -> LoopOutput:
         """Steps until every position has halted, with all positions computed.
 
         Where it may, the loop ends with the last running position. With a cache it goes on, since later tokens will
@@ -175,7 +177,7 @@ class RecurrentStack(nn.Module):
         """
         states, kept = self.first_state(given_states), []
         steps = self.draw_steps()
-        halting, output = Halting.start(states, real), torch.zeros_like(states)
+        halting, output = Halting.start(states, token_mask), torch.zeros_like(states)
         fresh, offered = halting.running, [(None, None)] * len(self.layers)
         leaves = leaves and not torch.compiler.is_compiling()
         for step in range(steps):
@@ -187,15 +189,15 @@ class RecurrentStack(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.truncated(step, steps)):
                 entered = self.enter_step(states, given_states, step)
                 running = Running(now, fresh) if rule.freezes else None
-                after = self.step(entered, step, steps, surroundings, running=running, offered=offered, **given)
+                after = self.step(entered, step, steps, contexts, running=running, offered=offered, **given)
                 after = torch.where(now[..., None], after, states)
                 halting = rule.advance(halting, states, after, step == steps - 1, readout)
                 output, states = rule.mix(output, halting.weight, after), after
             fresh = now
             kept += [states] if keep_steps else []
-        return Recurred(output, halting, tuple(kept))
+        return LoopOutput(output, halting, tuple(kept))
 
-    def ponder_packed(self, rule, given_states, surroundings, real, readout, **given) -> Recurred:
+    def ponder_packed(self, rule, given_states, contexts, token_mask, readout, **given) -> LoopOutput:
         """The same, with the running positions put together, so that those that have halted take no time.
 
         With a cache, what is left to do after the last has halted is to show the later steps what was offered last.
@@ -204,8 +206,8 @@ class RecurrentStack(nn.Module):
         given_states = given_states.flatten(0, 1)
         steps = self.draw_steps()
         fresh, entering = torch.arange(batch * length, device=given_states.device), self.first_state(given_states)
-        if real is not None:
-            fresh = real.flatten().nonzero()[:, 0]
+        if token_mask is not None:
+            fresh = token_mask.flatten().nonzero()[:, 0]
             entering = entering.index_select(0, fresh)
         running, chosen = fresh, torch.arange(len(fresh), device=fresh.device)
         output, halting = torch.zeros_like(entering), Halting.start(entering[None], None)
@@ -216,12 +218,12 @@ class RecurrentStack(nn.Module):
                 if len(running) == batch * length:  # nothing to leave out
                     before, shape = entering, (batch, length, width)
                     entered = self.enter_step(before.view(shape), given_states.view(shape), step)
-                    after = self.step(entered, step, steps, surroundings, **given).flatten(0, 1)
+                    after = self.step(entered, step, steps, contexts, **given).flatten(0, 1)
                 else:
                     packing = Packing.of(fresh, chosen, batch, length)
                     before = packing.running(entering)
                     entered = self.enter_step(entering, self.injected(given_states, packing), step)
-                    after = self.step(entered, step, steps, surroundings, packing=packing, offered=offered, **given)
+                    after = self.step(entered, step, steps, contexts, packing=packing, offered=offered, **given)
                 halting.rows = running // length
                 halting = rule.advance(halting, before[None], after[None], step == steps - 1, readout)
                 output = rule.mix(output, halting.weight[0], after)
@@ -238,7 +240,7 @@ class RecurrentStack(nn.Module):
         places, outputs, halted = zip(*finished, strict=True)
         index = torch.cat(places)
         output = torch.zeros_like(given_states).index_copy(0, index, torch.cat(outputs))
-        return Recurred(output.view(batch, length, width), Halting.place(index, halted, batch, length), ())
+        return LoopOutput(output.view(batch, length, width), Halting.place(index, halted, batch, length), ())
 
     def packs(self) -> bool:
         """Whether running positions can be put together: nothing may look at single layers, or need all positions."""
@@ -287,7 +289,7 @@ class RecurrentStack(nn.Module):
         states,
         step,
         steps,
-        surroundings,
+        contexts,
         encodings,
         past_key_values,
         running=None,
@@ -302,30 +304,35 @@ class RecurrentStack(nn.Module):
         up to date.
         """
         cached = self.config.num_cached_steps()
-        packed: dict[tuple, PackedSurroundings] = {}
+        packed: dict[tuple, PackedContext] = {}
         for place, layer in enumerate(self.layers):
             index = len(self.prelude) + place
-            around, encoding = surroundings[index], encodings[index]
-            ids = around.at.query_ids
+            context, encoding = contexts[index], encodings[index]
+            ids = context.positions.query_ids
             if packing is not None:
-                key = id(around.at), id(around.added), id(around.bias)
+                key = id(context.positions), id(context.added), id(context.bias)
                 if key not in packed:
-                    packed[key] = packing.surroundings(around)
+                    packed[key] = packing.contexts(context)
                 ids = packed[key].ids
             states = self.enter(states, index, encodings, ids, step)
-            slot = len(self.prelude) + step % cached * len(self.layers) + place
-            given = {"past_key_values": past_key_values, "slot": slot, "stays": step >= steps - cached, **kwargs}
+            layer_idx = len(self.prelude) + step % cached * len(self.layers) + place
+            given = {
+                "past_key_values": past_key_values,
+                "layer_idx": layer_idx,
+                "write_cache": step >= steps - cached,
+                **kwargs,
+            }
             if packing is not None:
                 after, *offered[place] = layer.forward_packed(
-                    states, packed[key], encoding, packing, *around.source, *offered[place], **given
+                    states, packed[key], encoding, packing, *context.source, *offered[place], **given
                 )
                 states = after if layer is self.layers[-1] else packing.go_on(states, after)
             elif running is not None:
                 states, *offered[place] = layer(
-                    *around.of(states, encoding), *offered[place], running=running, **given
+                    *context.of(states, encoding), *offered[place], running=running, **given
                 )
             else:
-                states = layer(*around.of(states, encoding), **given)
+                states = layer(*context.of(states, encoding), **given)
         return states
 
     def draw_steps(self) -> int:

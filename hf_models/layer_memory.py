@@ -83,7 +83,7 @@ class MemoryLayer(RecurrentLayer):
         """
         raise NotImplementedError
 
-    def run(self, states, real, begin):
+    def run(self, states, token_mask, begin):
         """Reads token by token. On padding the state is kept.
 
         Raises:
@@ -97,7 +97,7 @@ class MemoryLayer(RecurrentLayer):
         dtype = compute_dtype(states)
         hidden, memory = hidden.to(dtype), memory.to(dtype)
         given = states.to(dtype).unbind(1)
-        kept = [None] * len(given) if real is None else real.unbind(1)
+        kept = [None] * len(given) if token_mask is None else token_mask.unbind(1)
         outputs = []
         for token, keep in enumerate(kept):
             if token % GROWTH == 0:

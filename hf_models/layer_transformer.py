@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .attention import remember
+from .attention import update_cache
 from .attention_registry import parse_attention_type
-from .halting_packing import PackedSurroundings, Packing, Running
+from .halting_packing import PackedContext, Packing, Running
 from .layer_feed_forward import FeedForward
 from .position_encoding import PositionEncoding, Positions
 from .transformers_internals import GradientCheckpointingLayer
@@ -46,7 +46,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         states: Tensor,
         mask,
         bias: Tensor | None,
-        at: Positions,
+        positions: Positions,
         encoding: PositionEncoding,
         kept_key: Tensor | None = None,
         kept_value: Tensor | None = None,
@@ -63,10 +63,10 @@ class TransformerLayer(GradientCheckpointingLayer):
         """
         entering = self.attention_norm(states) if self.pre_norm else states
         if running is None:
-            attended, _ = self.attention(entering, mask, bias, at, encoding, **kwargs)
+            attended, _ = self.attention(entering, mask, bias, positions, encoding, **kwargs)
             return self.finish(states, attended, look)
         kept = {"running": running, "kept_key": kept_key, "kept_value": kept_value}
-        attended, _, key, value = self.attention(entering, mask, bias, at, encoding, **kept, **kwargs)
+        attended, _, key, value = self.attention(entering, mask, bias, positions, encoding, **kept, **kwargs)
         return running.freeze(self.finish(states, attended, look), states), key, value
 
     @property
@@ -86,14 +86,14 @@ class TransformerLayer(GradientCheckpointingLayer):
     def forward_packed(  # noqa: PLR0913, as `forward`
         self,
         states: Tensor,
-        packed: PackedSurroundings,
+        packed: PackedContext,
         encoding: PositionEncoding,
         packing: Packing,
         kept_key: Tensor | None = None,
         kept_value: Tensor | None = None,
         past_key_values=None,
-        slot: int = 0,
-        stays: bool = True,
+        layer_idx: int = 0,
+        write_cache: bool = True,
         look: Callable[[Tensor], Tensor] | None = None,
         **kwargs,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,11 +102,11 @@ class TransformerLayer(GradientCheckpointingLayer):
         Returned are the states of the running ones `[A, D]`.
         """
         entering = self.attention_norm(states) if self.pre_norm else states
-        query, key, value = self.attention.offer(packing.lay_out(entering), packed.turns, encoding)
+        query, key, value = self.attention.offer(packing.lay_out(entering), packed.rotation, encoding)
         key, value = packing.keep(key, kept_key), packing.keep(value, kept_value)  # [B, H, T, …]
         offered = key, value
         if past_key_values is not None:
-            key, value = remember(past_key_values, key, value, slot, stays, encoding.trace_width)
+            key, value = update_cache(past_key_values, key, value, layer_idx, write_cache, encoding.key_features_width)
         if not len(packing.chosen):
             return states[:0], *offered
         query = packing.running(query.transpose(1, 2).flatten(0, 1))  # [A, H, K]
@@ -117,7 +117,7 @@ class TransformerLayer(GradientCheckpointingLayer):
             packing.pack(packing.running(entering)) if self.attention.normalizer.reads_states else None,
             packed.mask,
             packed.bias,
-            packed.at,
+            packed.positions,
             encoding,
             **kwargs,
         )  # [R, n, D]

@@ -51,4 +51,5 @@ class LongreachGenerationMixin(GenerationMixin, _Combined):
         """As in transformers, with the cache as `past_key_values`: PEFT looks for a prefix under this name."""
         model_inputs = super().prepare_inputs_for_generation(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)  # ty: ignore[invalid-argument-type]
         rename_cache(model_inputs, "past_key_values")
+        model_inputs.pop("position_ids", None)  # of the library; models that read ids set their own
         return model_inputs

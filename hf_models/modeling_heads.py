@@ -305,8 +305,8 @@ class SequenceClassificationHead(_ClassificationHead):
             positions = torch.arange(length, device=states.device)
             last = (positions * attention_mask).argmax(dim=-1).long()
             return states[torch.arange(states.shape[0], device=states.device), last]
-        real = attention_mask.to(exact_dtype(states.dtype))
-        weights = real / real.sum(dim=-1, keepdim=True).clamp(min=1)
+        token_mask = attention_mask.to(exact_dtype(states.dtype))
+        weights = token_mask / token_mask.sum(dim=-1, keepdim=True).clamp(min=1)
         return torch.einsum("bt,btd->bd", weights.to(states.dtype), states)
 
 

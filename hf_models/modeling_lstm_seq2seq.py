@@ -32,9 +32,9 @@ class DecoderLSTMLayer(LSTMLayer):
         super().__init__(config)
         self.bridge = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, states: Tensor, real, summary: Tensor, past_key_values=None, slot: int = 0):  # ty: ignore[incompatible-method-override]
+    def forward(self, states: Tensor, token_mask, summary: Tensor, past_key_values=None, layer_idx: int = 0):  # ty: ignore[incompatible-method-override]
         """As in `RecurrentLayer`; summary `[B, D]`."""
-        return super().forward(states, real, past_key_values, slot, summary=summary)
+        return super().forward(states, token_mask, past_key_values, layer_idx, summary=summary)
 
     def first_state(self, states, summary):  # ty: ignore[incompatible-method-override]
         """What the configuration asks for, with the source in the hidden state."""
@@ -53,17 +53,17 @@ class GeneralAttention(nn.Module):
         self.map = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.combine = nn.Linear(2 * config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, states: Tensor, source: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, states: Tensor, source: Tensor, token_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """States that know the source `[B, T, D]`, and the weights `[B, T, S]`.
 
         Args:
             states: of the target `[B, T, D]`.
             source: states of the source `[B, S, D]`.
-            real: which of them are no padding `[B, S]`, or None where all are.
+            token_mask: which of them are no padding `[B, S]`, or None where all are.
         """
         scores = at_least_float32(torch.einsum("btd,bsd->bts", self.map(states), source))
-        if real is not None:
-            scores = scores.masked_fill(~real[:, None], torch.finfo(scores.dtype).min)
+        if token_mask is not None:
+            scores = scores.masked_fill(~token_mask[:, None], torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1).to(source.dtype)
         found = torch.einsum("bts,bsd->btd", weights, source)
         return torch.tanh(self.combine(torch.cat([found, states], dim=-1))), weights
@@ -111,22 +111,22 @@ class LSTMDecoder(LSTMPreTrainedModel):
         Returns:
             `last_hidden_state` `[B, T, D]`.
         """
-        states, real = inputs_embeds, real_tokens(attention_mask, inputs_embeds.shape[1])
+        states, token_mask = inputs_embeds, real_tokens(attention_mask, inputs_embeds.shape[1])
         source_real = real_tokens(source_mask, source.shape[1])
         summary = summarise(source, source_real)
-        for slot, layer in enumerate(self.layers):
-            states = states if slot == 0 else self.dropout(states)
-            states = layer(states, real, summary, past_key_values=past_key_values, slot=slot)
+        for layer_idx, layer in enumerate(self.layers):
+            states = states if layer_idx == 0 else self.dropout(states)
+            states = layer(states, token_mask, summary, past_key_values=past_key_values, layer_idx=layer_idx)
         states, _ = self.attention(self.dropout(states), source, source_real)
         return BackboneOutput(last_hidden_state=states)
 
 
-def summarise(source: Tensor, real: Tensor | None) -> Tensor:
+def summarise(source: Tensor, token_mask: Tensor | None) -> Tensor:
     """Where the two directions of the encoder end: at the last real token and at the first `[B, D]`."""
-    if real is None:
-        real = torch.ones(source.shape[:2], dtype=torch.bool, device=source.device)
-    first = real.long().argmax(-1)
-    last = real.shape[1] - 1 - real.flip(-1).long().argmax(-1)
+    if token_mask is None:
+        token_mask = torch.ones(source.shape[:2], dtype=torch.bool, device=source.device)
+    first = token_mask.long().argmax(-1)
+    last = token_mask.shape[1] - 1 - token_mask.flip(-1).long().argmax(-1)
     rows = torch.arange(source.shape[0], device=source.device)
     forward, _ = source[rows, last].chunk(2, dim=-1)
     _, backward = source[rows, first].chunk(2, dim=-1)

@@ -74,15 +74,17 @@ class PositionTransformerModel(PositionTransformerPreTrainedModel):
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         sequences = self.sequences(position_ids, attention_mask, states, past_key_values)
         past_key_values = self.cache_for(use_cache, past_key_values, packed=sequences is not None)
-        surroundings = self.surroundings(
+        contexts = self.contexts(
             self.encodings, states, attention_mask, position_ids, past_key_values, input_ids, sources, sequences
         )
         states = self.dropout(states)
-        for slot, (layer, around) in enumerate(zip(self.layers, surroundings, strict=True)):
-            encoding = self.encodings[slot]
-            if self.encodings.enters(slot):
-                states = encoding.embed(states, around.at.query_ids)
-            states = layer(*around.of(states, encoding), past_key_values=past_key_values, slot=slot, **kwargs)
+        for layer_idx, (layer, context) in enumerate(zip(self.layers, contexts, strict=True)):
+            encoding = self.encodings[layer_idx]
+            if self.encodings.enters(layer_idx):
+                states = encoding.embed(states, context.positions.query_ids)
+            states = layer(
+                *context.of(states, encoding), past_key_values=past_key_values, layer_idx=layer_idx, **kwargs
+            )
         return BackboneOutput(last_hidden_state=self.norm(states), **named_cache(past_key_values))
 
 

@@ -108,9 +108,9 @@ class RecurrentLayer(GradientCheckpointingLayer):
     def forward(
         self,
         states: Tensor,
-        real: Tensor | None,
+        token_mask: Tensor | None,
         past_key_values=None,
-        slot: int = 0,
+        layer_idx: int = 0,
         unpacking: Unpacking | None = None,
         **given,
     ) -> Tensor:
@@ -118,9 +118,9 @@ class RecurrentLayer(GradientCheckpointingLayer):
 
         Args:
             states: states of the new tokens.
-            real: which of them are no padding `[B, T]`, or None where all are real.
+            token_mask: which of them are no padding `[B, T]`, or None where all are real.
             past_key_values: cache that gives the state to begin with and takes the last one, or None.
-            slot: the cache layer to use.
+            layer_idx: the cache layer to use.
             unpacking: takes the sequences of a row apart, where rows hold several.
             given: what `first_state` needs to know.
 
@@ -128,20 +128,20 @@ class RecurrentLayer(GradientCheckpointingLayer):
             ValueError: the cache holds keys and values.
         """
         if unpacking is not None:
-            return self.read_packed(states, real, unpacking, **given)
-        cache = None if past_key_values is None else cache_layer(past_key_values, slot)
+            return self.read_packed(states, token_mask, unpacking, **given)
+        cache = None if past_key_values is None else cache_layer(past_key_values, layer_idx)
         begun = cache is not None and cache.is_initialized
         begin = cache.state() if begun else self.first_state(states, **given)
-        output, end = self.run(states, real, begin)
+        output, end = self.run(states, token_mask, begin)
         if cache is not None:
             cache.store(end, states.shape[1])
         return output
 
-    def read_packed(self, states: Tensor, real: Tensor | None, unpacking: Unpacking, **given) -> Tensor:
+    def read_packed(self, states: Tensor, token_mask: Tensor | None, unpacking: Unpacking, **given) -> Tensor:
         """Reads each sequence of a row from a first state of its own `[B, T, D]`."""
-        real = torch.ones_like(states[..., 0], dtype=torch.bool) if real is None else real
+        token_mask = torch.ones_like(states[..., 0], dtype=torch.bool) if token_mask is None else token_mask
         rows = unpacking.unpack(states)
-        output, _ = self.run(rows, unpacking.unpack(real), self.first_state(rows, **given))
+        output, _ = self.run(rows, unpacking.unpack(token_mask), self.first_state(rows, **given))
         return unpacking.pack(output)
 
     def first_state(self, states: Tensor) -> tuple[Tensor, ...]:
@@ -151,20 +151,20 @@ class RecurrentLayer(GradientCheckpointingLayer):
             return states.new_zeros(shape).unbind()
         return self.initial_state[:, None].to(states.dtype).expand(shape).unbind()
 
-    def run(self, states: Tensor, real: Tensor | None, begin: tuple[Tensor, ...]):
+    def run(self, states: Tensor, token_mask: Tensor | None, begin: tuple[Tensor, ...]):
         """Reads states `[B, T, D]` from a state on; gives states `[B, T, D]` and the last state."""
         raise NotImplementedError
 
 
-def cache_layer(past_key_values, slot: int) -> RecurrentStateLayer:
+def cache_layer(past_key_values, layer_idx: int) -> RecurrentStateLayer:
     """The layer of a cache that holds a state; a cache that was made without a configuration gets it now.
 
     Raises:
         ValueError: the cache holds keys and values.
     """
-    if slot == len(past_key_values.layers):
+    if layer_idx == len(past_key_values.layers):
         past_key_values.layers.append(RecurrentStateLayer())
-    layer = past_key_values.layers[slot]
+    layer = past_key_values.layers[layer_idx]
     if not isinstance(layer, RecurrentStateLayer):
         raise ValueError(
             f"A recurrent model caches its state, and {type(layer).__name__} holds keys and values. If they come from "
@@ -197,13 +197,13 @@ class PackedLayer(RecurrentLayer):
         """Calls torch's module, whose states are `[directions, B, U]`; gives its output and the last state."""
         raise NotImplementedError
 
-    def run(self, states, real, begin):
+    def run(self, states, token_mask, begin):
         """Reads real tokens alone."""
         if torch.compiler.is_exporting():
-            return self._read_in_graph(states, real, begin)
-        if real is None:
+            return self._read_in_graph(states, token_mask, begin)
+        if token_mask is None:
             return self._read(states, begin)
-        order, lengths = (~real).long().argsort(dim=-1, stable=True), real.sum(-1)  # real tokens first
+        order, lengths = (~token_mask).long().argsort(dim=-1, stable=True), token_mask.sum(-1)  # real tokens first
         # A row without real tokens is read for one token, since packing allows no empty rows, and then set back.
         packed = pack_padded_sequence(
             reorder(states, order), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
@@ -214,19 +214,19 @@ class PackedLayer(RecurrentLayer):
         end = tuple(torch.where(read, new, old) for new, old in zip(end, begin, strict=True))
         return reorder(output, order.argsort(-1)), end
 
-    def _read_in_graph(self, states, real, begin):
+    def _read_in_graph(self, states, token_mask, begin):
         # Each direction in a loop of its own, of which the half that belongs to the other direction is dropped.
-        output, end = self._loop(states, real, begin)
+        output, end = self._loop(states, token_mask, begin)
         if self.directions == 1:
             return output, end
-        backward, last = self._loop(states.flip(1), None if real is None else real.flip(1), begin)
+        backward, last = self._loop(states.flip(1), None if token_mask is None else token_mask.flip(1), begin)
         joined = [
             torch.cat([one.chunk(2, dim=-1)[0], other.chunk(2, dim=-1)[1]], dim=-1)
             for one, other in zip((output, *end), (backward.flip(1), *last), strict=True)
         ]
         return joined[0], tuple(joined[1:])
 
-    def _loop(self, states, real, begin):
+    def _loop(self, states, token_mask, begin):
         # A loop in the graph, since torch unrolls its own modules over the tokens of the example, and packing needs
         # the lengths as numbers. On padding the state is kept.
         length = states.shape[1]
@@ -236,8 +236,8 @@ class PackedLayer(RecurrentLayer):
 
         def read_next(index, outputs, *state):
             output, end = self._read(states.index_select(1, index), state)
-            if real is not None:
-                keep = real.index_select(1, index)  # [B, 1]
+            if token_mask is not None:
+                keep = token_mask.index_select(1, index)  # [B, 1]
                 output = output * keep[..., None]
                 end = tuple(torch.where(keep, new, old) for new, old in zip(end, state, strict=True))
             return index + 1, outputs.index_copy(1, index, output), *end
@@ -344,16 +344,16 @@ class RecurrentBackbone(_Combined):
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         sequences = None if torch.compiler.is_exporting() else self.sequences(position_ids, attention_mask, states)
         past_key_values = self.cache_for(use_cache, past_key_values, packed=sequences is not None)
-        real = real_tokens(attention_mask, states.shape[1])
-        given = self.given_to_layers(input_ids, real, past_key_values)
+        token_mask = real_tokens(attention_mask, states.shape[1])
+        given = self.given_to_layers(input_ids, token_mask, past_key_values)
         if sequences is not None:
             given["unpacking"] = Unpacking(sequences)
-        for slot, layer in enumerate(self.layers):
-            states = states if slot == 0 else self.dropout(states)
-            states = layer(states, real, past_key_values=past_key_values, slot=slot, **given)
+        for layer_idx, layer in enumerate(self.layers):
+            states = states if layer_idx == 0 else self.dropout(states)
+            states = layer(states, token_mask, past_key_values=past_key_values, layer_idx=layer_idx, **given)
         return BackboneOutput(last_hidden_state=states, **named_cache(past_key_values))
 
-    def given_to_layers(self, input_ids: Tensor | None, real: Tensor | None, past_key_values) -> dict:
+    def given_to_layers(self, input_ids: Tensor | None, token_mask: Tensor | None, past_key_values) -> dict:
         """What the layers' first state depends on."""
         return {}
 
@@ -362,8 +362,8 @@ def real_tokens(attention_mask: Tensor | None, length: int) -> Tensor | None:
     """Which of the last `length` tokens are no padding `[B, length]`; None where all are known to be real."""
     if attention_mask is None:
         return None
-    real = attention_mask[:, -length:].bool()
-    return None if not torch.compiler.is_exporting() and real.all() else real
+    token_mask = attention_mask[:, -length:].bool()
+    return None if not torch.compiler.is_exporting() and token_mask.all() else token_mask
 
 
 def reorder(states: Tensor, order: Tensor) -> Tensor:

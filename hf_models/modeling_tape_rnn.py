@@ -97,7 +97,7 @@ class TapeRNNModel(RecurrentBackbone, TapeRNNPreTrainedModel):
 
     layer_class = TapeRNNLayer
 
-    def given_to_layers(self, input_ids: Tensor | None, real: Tensor | None, past_key_values) -> dict:
+    def given_to_layers(self, input_ids: Tensor | None, token_mask: Tensor | None, past_key_values) -> dict:
         """The length of each row's input `[B]`, where tapes jump by it.
 
         Raises:
@@ -107,16 +107,16 @@ class TapeRNNModel(RecurrentBackbone, TapeRNNPreTrainedModel):
             return {}
         if input_ids is None:
             raise ValueError("With jump_length='input' the model needs input_ids: a token ends the input.")
-        return {"input_lengths": self.input_lengths(input_ids, real)}
+        return {"input_lengths": self.input_lengths(input_ids, token_mask)}
 
-    def input_lengths(self, input_ids: Tensor, real: Tensor | None) -> Tensor:
+    def input_lengths(self, input_ids: Tensor, token_mask: Tensor | None) -> Tensor:
         """Number of tokens before the first that ends the input, without <bos> and padding `[B]`; all if none ends it.
 
         Args:
             input_ids: all tokens `[B, T]`.
-            real: which of them are no padding `[B, T]`, or None.
+            token_mask: which of them are no padding `[B, T]`, or None.
         """
-        counted = torch.ones_like(input_ids, dtype=torch.bool) if real is None else real
+        counted = torch.ones_like(input_ids, dtype=torch.bool) if token_mask is None else token_mask
         ends = torch.isin(input_ids, torch.tensor(self.config.input_end_token_id, device=input_ids.device)) & counted
         if self.config.bos_token_id is not None:
             counted = counted & (input_ids != self.config.bos_token_id)

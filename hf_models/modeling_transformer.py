@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .attention import Attention
-from .attention_context import Surroundings, added_mask, fit, visible_pairs
+from .attention_context import AttentionContext, added_mask, fit, visible_pairs
 from .attention_normalizers import Softmax
 from .attention_registry import parse_attention_type
 from .modeling_arguments import named_cache
@@ -105,7 +105,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                 return f"{attention.__name__} reads no mask of pairs"
         return None
 
-    def surroundings(
+    def contexts(
         self,
         encodings: LayerEncodings,
         states: Tensor,
@@ -115,7 +115,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         input_ids=None,
         sources: list[tuple] | None = None,
         sequences: Tensor | None = None,
-    ) -> list[Surroundings]:
+    ) -> list[AttentionContext]:
         """What each layer with weights of its own is told; layers of one kind share the tensors.
 
         Args:
@@ -137,20 +137,24 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             raise ValueError(
                 f"attention_mask covers {attention_mask.shape[1]} tokens; with cached ones there are {total}."
             )
-        ids, drawn = resolve_position_ids(
+        ids, randomized_distances = resolve_position_ids(
             self.config, position_ids, attention_mask, states, past, self.training, input_ids
         )
         if encodings.has_table:
             self._check_table(ids)
         types = self.config.layer_types[: self.config.num_distinct_layers()]
         attention_types = self._attention_types(attention_mask)
-        surroundings: dict[int, Surroundings] = {}
-        sees = self.config._attn_implementation == "eager" or any(choice.sees for choice in self.config.choices())
+        contexts: dict[int, AttentionContext] = {}
+        needs_visible_mask = self.config._attn_implementation == "eager" or any(
+            choice.needs_visible_mask for choice in self.config.choices()
+        )
         for layer_type in dict.fromkeys(types):
             layers = [layer for layer, other in enumerate(types) if other == layer_type]
             dense = [layer for layer in layers if attention_types[layer].dense_bias]
-            at = self._positions(states, ids, drawn, attention_mask, past, past_key_values, layers[0])
-            at.sequences = sequences
+            positions = self._positions(
+                states, ids, randomized_distances, attention_mask, past, past_key_values, layers[0]
+            )
+            positions.sequences = sequences
             sliding = layer_type == "sliding_attention"
             mask = None
             if dense and self.config._attn_implementation != "eager":
@@ -164,24 +168,26 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                 )
             if self._needs_visible(dense):
                 window = self.config.sliding_window if sliding else None
-                at.visible = visible_pairs(at, states.shape[1], attention_mask, window)
-            biases = self._pair_biases(encodings, dense, at, mask)
-            merged = self._merged_masks(biases, mask, at, compute_dtype(states))
-            turned = encodings.turned(layers, at)
+                positions.visible_mask = visible_pairs(positions, states.shape[1], attention_mask, window)
+            biases = self._pair_biases(encodings, dense, positions, mask)
+            merged = self._merged_masks(biases, mask, positions, compute_dtype(states))
+            rotated = encodings.rotated(layers, positions)
             for layer in layers:
                 bias, added = biases.get(layer), merged.get(layer)
                 given = (mask, bias) if bias is None or added is None else (added, None)
                 source = sources[layer] if sources else ()
-                surroundings[layer] = Surroundings(*given, turned[layer], sees, added, source)
-        return [surroundings[layer] for layer in range(len(types))]
+                contexts[layer] = AttentionContext(*given, rotated[layer], needs_visible_mask, added, source)
+        return [contexts[layer] for layer in range(len(types))]
 
-    def _positions(self, states, ids, drawn, attention_mask, past, past_key_values, slot) -> Positions:
+    def _positions(
+        self, states, ids, randomized_distances, attention_mask, past, past_key_values, layer_idx
+    ) -> Positions:
         keys, offset = states.shape[1], 0
         if past_key_values is not None:  # its layer may hold more than the tokens so far, or the last ones alone
-            keys, offset = past_key_values.get_mask_sizes(keys, slot)
-        real = None
+            keys, offset = past_key_values.get_mask_sizes(keys, layer_idx)
+        token_mask = None
         if attention_mask is not None and attention_mask.dim() == 2:
-            real = fit(attention_mask.bool(), offset, keys)
+            token_mask = fit(attention_mask.bool(), offset, keys)
         return Positions(
             query_ids=ids[:, -states.shape[1] :],
             key_ids=fit(ids, offset, keys),
@@ -189,8 +195,8 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             scaling=self.config.head_dim**-0.5,
             first_query=past - offset,
             is_causal=self.config.is_causal,
-            real=real,
-            drawn=drawn,
+            token_mask=token_mask,
+            randomized_distances=randomized_distances,
             dtype=exact_dtype(states.dtype),
         )
 
@@ -205,23 +211,23 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
 
     def _needs_visible(self, dense) -> bool:
         eager = self.config._attn_implementation == "eager" and bool(dense)
-        return eager or any(choice.sees for choice in self.config.choices())
+        return eager or any(choice.needs_visible_mask for choice in self.config.choices())
 
-    def _pair_biases(self, encodings, layers, at, mask):
+    def _pair_biases(self, encodings, layers, positions, mask):
         # FlexAttention computes a scalar bias as it goes, unless the caller's mask is a tensor.
         if self.config._attn_implementation == "flex_attention" and not isinstance(mask, Tensor):
             inlined = [layer for layer in layers if encodings[layer].scalar]
         else:
             inlined = []
-        biases = encodings.pair_biases([layer for layer in layers if layer not in inlined], at)
+        biases = encodings.pair_biases([layer for layer in layers if layer not in inlined], positions)
         return {**biases, **dict.fromkeys(inlined)}
 
-    def _merged_masks(self, biases, mask, at, dtype) -> dict[int, Tensor]:
+    def _merged_masks(self, biases, mask, positions, dtype) -> dict[int, Tensor]:
         # SDPA adds one tensor to the scores: it is made once for all layers that share it.
         if self.config._attn_implementation != "sdpa":
             return {}
         distinct = {id(bias): bias for bias in biases.values() if bias is not None or self._packs()}
-        merged = {key: added_mask(mask, bias, at, dtype) for key, bias in distinct.items()}
+        merged = {key: added_mask(mask, bias, positions, dtype) for key, bias in distinct.items()}
         return {layer: merged[id(bias)] for layer, bias in biases.items() if id(bias) in merged}
 
     def _packs(self) -> bool:
@@ -274,7 +280,14 @@ class PositionIdsGenerationMixin(LongreachGenerationMixin):
         if self.config.eval_position_ids_scheme != "consecutive":
             fixed = model_kwargs.pop("position_ids", None)  # for all tokens, those to come included
         model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
-        return model_kwargs if fixed is None else {**model_kwargs, "position_ids": fixed}
+        if fixed is not None:
+            return {**model_kwargs, "position_ids": fixed}
+        ids, mask = model_kwargs.get("position_ids"), model_kwargs.get("attention_mask")
+        if ids is not None and mask is not None and ids.shape[1] == mask.shape[1] > 1:
+            # After the last real token, not after padding, whose id means nothing.
+            last = ids[:, :-1].masked_fill(mask[:, :-1] == 0, -1).amax(dim=-1, keepdim=True)
+            model_kwargs["position_ids"] = torch.cat([ids[:, :-1].expand(len(mask), -1), last + 1], dim=-1)
+        return model_kwargs
 
     def prepare_inputs_for_generation(self, input_ids, *args, position_ids=None, inputs_embeds=None, **kwargs):
         """As in transformers, but with the ids of all tokens so far, cached ones included."""

@@ -22,9 +22,9 @@ from transformers.modeling_outputs import (
 
 from .attention import Attention
 from .configuration_universal_transformer import UniversalTransformerConfig
-from .halting_act import HaltingUnit, weigh
+from .halting_act import HaltingUnit, mean_ponder_cost
 from .halting_ponder_net import expected_loss
-from .layer_looped import RecurrentStack
+from .layer_looped import LoopedLayers
 from .layer_transformer import TransformerLayer
 from .modeling_arguments import BothCacheNames, model_arguments, named_cache
 from .modeling_base import TokenEmbedding, register_for_auto_classes
@@ -59,8 +59,8 @@ class UniversalTransformerModelOutput(BothCacheNames, BaseModelOutputWithPast):
 
 @dataclass
 class UniversalTransformerCausalLMOutput(BothCacheNames, CausalLMOutputWithPast):
-    """Causal output, with the statistics above, `ponder_loss`, the unweighted mean ponder cost, and the states of
-    each step where they are given above, with their logits `[B, T, V]`.
+    """Causal output, with the statistics above, `ponder_loss`, the unweighted mean ponder cost, with labels or in
+    training, and the states of each step where they are given above, with their logits `[B, T, V]`.
     """
 
     ponder_steps: Tensor | None = None
@@ -145,7 +145,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.encodings = LayerEncodings(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.stack = RecurrentStack(config, self.layer_class)
+        self.stack = LoopedLayers(config, self.layer_class)
         pre_norm = config.norm_position == "pre"
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if pre_norm else nn.Identity()
         self.post_init()
@@ -186,7 +186,7 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         sequences = self.sequences(position_ids, attention_mask, states, past_key_values)
         past_key_values = self.cache_for(use_cache, past_key_values, packed=sequences is not None)
-        surroundings = self.surroundings(
+        contexts = self.contexts(
             self.encodings, states, attention_mask, position_ids, past_key_values, input_ids, sources, sequences
         )
         if self.config.exit_criterion == "stable_argmax" and readout is None and not self.training:
@@ -195,9 +195,9 @@ class UniversalTransformerModel(UniversalTransformerPreTrainedModel):
         scores_steps = rule is not None and rule.keeps_all
         recurred = self.stack(
             self.dropout(states),
-            surroundings,
+            contexts,
             self.encodings,
-            real=real_tokens(attention_mask, states),
+            token_mask=real_tokens(attention_mask, states),
             past_key_values=past_key_values,
             readout=None if readout is None else lambda states: readout(self.norm(states)),
             keep_steps=output_steps or scores_steps,
@@ -259,11 +259,12 @@ class PonderingHead(Head):
             output.step_states = backbone_outputs.step_states
             output.step_logits = tuple(self.readout(states) for states in backbone_outputs.step_states)
         output.ponder_steps, output.remainders = backbone_outputs.ponder_steps, backbone_outputs.remainders
-        if backbone_outputs.ponder_cost is None:
+        # Outputs in evaluation have an entry for each sequence, since pipelines split them; this is one for the batch.
+        if backbone_outputs.ponder_cost is None or (labels is None and not self.training):
             return output
         items = kwargs.get("num_items_in_batch")
-        real = real_tokens(attention_mask, backbone_outputs.ponder_cost)
-        output.ponder_loss = weigh(backbone_outputs.ponder_cost, real, labels, items)
+        token_mask = real_tokens(attention_mask, backbone_outputs.ponder_cost)
+        output.ponder_loss = mean_ponder_cost(backbone_outputs.ponder_cost, token_mask, labels, items)
         if output.loss is not None:
             if labels is not None and self.config.halting == "ponder_net" and self.training:
                 scored = self.each_step(output, backbone_outputs, attention_mask, labels)

@@ -15,7 +15,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .attention import Attention
 from .configuration_universal_transformer_seq2seq import UniversalTransformerSeq2SeqConfig
-from .halting_act import weigh
+from .halting_act import mean_ponder_cost
 from .halting_ponder_net import expected_loss
 from .layer_decoder import CrossAttention, DecoderLayer
 from .modeling_arguments import BothCacheNames
@@ -56,7 +56,8 @@ class UniversalTransformerSeq2SeqModelOutput(BothCacheNames, Seq2SeqModelOutput)
 @dataclass
 class UniversalTransformerSeq2SeqLMOutput(BothCacheNames, Seq2SeqLMOutput):
     """Logits, with the steps and remainders above, `ponder_loss`: the unweighted mean ponder cost of the source and of
-    the target, added; and the states of each step where they are given above, with logits `[B, T, V]` on the target.
+    the target, added, with labels or in training; and the states of each step where they are given above, with logits
+    `[B, T, V]` on the target.
     """
 
     ponder_steps: Tensor | None = None
@@ -127,7 +128,7 @@ class UniversalTransformerForConditionalGeneration(
         """Positions after the last scored one do not ponder; the others cannot see them."""
         if decoder_attention_mask is not None or labels is None or self.config.halting == "none":
             return decoder_attention_mask
-        mask = (labels != -100).long().flip(-1).cummax(-1).values.flip(-1)
+        mask = (labels != -100).long().flip(-1).cummax(-1)[0].flip(-1)
         cached = 0 if past_key_values is None else past_key_values.get_seq_length()
         return torch.nn.functional.pad(mask, (cached, 0), value=1)
 
@@ -141,6 +142,8 @@ class UniversalTransformerForConditionalGeneration(
         if labels is not None and backbone_outputs.halting_probabilities is not None:
             scored = output.step_logits, backbone_outputs.halting_probabilities
             output.loss = expected_loss(*scored, labels, items, kwargs.get("smoothing", 0.0))
+        if labels is None and not self.training:
+            return output
         output.ponder_loss = self.ponder_loss(backbone_outputs, attention_mask, decoder_attention_mask, labels, items)
         if output.loss is not None and output.ponder_loss is not None:
             output.loss = output.loss + self.config.ponder_loss_weight * output.ponder_loss
@@ -149,7 +152,9 @@ class UniversalTransformerForConditionalGeneration(
     def ponder_loss(self, outputs, attention_mask, decoder_attention_mask, labels, items) -> Tensor | None:
         """The mean ponder cost of the source plus that of the target; None where neither has one."""
         sides = ((outputs.encoder_ponder_cost, attention_mask), (outputs.ponder_cost, decoder_attention_mask))
-        means = [weigh(cost, real_tokens(mask, cost), labels, items) for cost, mask in sides if cost is not None]
+        means = [
+            mean_ponder_cost(cost, real_tokens(mask, cost), labels, items) for cost, mask in sides if cost is not None
+        ]
         return torch.stack(means).sum() if means else None
 
 

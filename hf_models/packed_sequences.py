@@ -25,12 +25,12 @@ def find_sequences(position_ids: Tensor, attention_mask: Tensor | None, batch: i
         batch: B.
     """
     ids = position_ids.expand(batch, -1)
-    real = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    token_mask = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    last_real = torch.where(real, places, -1).cummax(dim=-1).values
+    last_real = torch.where(token_mask, places, -1).cummax(dim=-1)[0]
     # The real token before each, or -1; without slices of T - 1, for which a graph would not hold for every length.
     before = torch.where(places > 0, last_real.gather(1, (places - 1).clamp(min=0)), -1)
-    starts_again = real & (before >= 0) & (ids <= ids.gather(1, before.clamp(min=0)))
+    starts_again = token_mask & (before >= 0) & (ids <= ids.gather(1, before.clamp(min=0)))
     return starts_again.long().cumsum(-1)
 
 
@@ -55,7 +55,7 @@ class Unpacking:
         self.rows = sequences + counts.cumsum(0) - counts  # [B, T]
         places = torch.arange(sequences.shape[1], device=sequences.device).expand_as(sequences)
         begins = nn.functional.pad(sequences[:, 1:] != sequences[:, :-1], (1, 0), value=True)
-        self.places = places - torch.where(begins, places, 0).cummax(dim=-1).values  # [B, T]
+        self.places = places - torch.where(begins, places, 0).cummax(dim=-1)[0]  # [B, T]
         self.shape = int(counts.sum()), int(self.places.max()) + 1
 
     def unpack(self, values: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Several position encodings at once: "rope+fox".
 
-B batch   Tq query positions   Tk key positions   H heads   E trace width
+B batch   Tq query positions   Tk key positions   H heads   E key features
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -24,8 +24,8 @@ class Composed(PositionEncoding):
         self.relative = all(part.relative for part in self.parts)
         self.scalar = all(part.scalar for part in self.parts)
         self.eager_only = any(part.eager_only for part in self.parts)
-        self.sees = any(part.sees for part in self.parts)
-        self.trace_width = sum(part.trace_width for part in self.parts)
+        self.needs_visible_mask = any(part.needs_visible_mask for part in self.parts)
+        self.key_features_width = sum(part.key_features_width for part in self.parts)
 
     @classmethod
     def check(cls, config, parts=(), **arguments):
@@ -60,29 +60,30 @@ class Composed(PositionEncoding):
             states = part.embed(states, ids, step)
         return states
 
-    def turns(self, ids, dtype=torch.float32):
-        """Those of the part that turns."""
-        turns = [turns for part in self.parts if (turns := part.turns(ids, dtype)) is not None]
-        return turns[0] if turns else None
+    def rotation(self, ids, dtype=torch.float32):
+        """That of the part that rotates."""
+        rotations = [part.rotation(ids, dtype) for part in self.parts]
+        return next((rotation for rotation in rotations if rotation is not None), None)
 
-    def rotate(self, query, key, turns):
-        """Turns by the part that does."""
+    def rotate(self, query, key, rotation):
+        """Rotates by the part that does."""
         for part in self.parts:
-            query, key = part.rotate(query, key, turns)
+            query, key = part.rotate(query, key, rotation)
         return query, key
 
-    def trace(self, states):
-        """The traces of all parts side by side."""
-        traces = [trace for part in self.parts if (trace := part.trace(states)) is not None]
-        return torch.cat(traces, dim=-1) if traces else None
+    def key_features(self, states):
+        """The key features of all parts side by side."""
+        parts = [part.key_features(states) for part in self.parts]
+        parts = [features for features in parts if features is not None]
+        return torch.cat(parts, dim=-1) if parts else None
 
-    def _each(self, at):
-        """Each part, and the positions with the traces of its own."""
-        widths = [part.trace_width for part in self.parts]
-        if at.traces is None:
-            return [(part, at) for part in self.parts]
-        traces = at.traces.split(widths, dim=-1)
-        return [(part, at.with_traces(own)) for part, own in zip(self.parts, traces, strict=True)]
+    def _each(self, positions):
+        """Each part, and the positions with its own key features."""
+        widths = [part.key_features_width for part in self.parts]
+        if positions.key_features is None:
+            return [(part, positions) for part in self.parts]
+        key_features = positions.key_features.split(widths, dim=-1)
+        return [(part, positions.with_key_features(own)) for part, own in zip(self.parts, key_features, strict=True)]
 
     def pair_bias(self, pairs):
         """The sum of the parts' biases."""
@@ -93,20 +94,20 @@ class Composed(PositionEncoding):
         biases = [part.scalar_bias(device) for part in self.parts]
         return lambda pairs: total([bias(pairs) for bias in biases])
 
-    def bias(self, query, key, at):
+    def bias(self, query, key, positions):
         """The sum of the parts' biases."""
-        return total([part.bias(query, key, own) for part, own in self._each(at)])
+        return total([part.bias(query, key, own) for part, own in self._each(positions)])
 
-    def scores(self, query, key, bias, at):
+    def scores(self, query, key, bias, positions):
         """Those of the part that makes them by itself, else the usual ones."""
-        for part, own in self._each(at):
+        for part, own in self._each(positions):
             if type(part).scores is not PositionEncoding.scores:
                 return part.scores(query, key, bias, own)
-        return super().scores(query, key, bias, at)
+        return super().scores(query, key, bias, positions)
 
-    def values(self, weights, at):
+    def values(self, weights, positions):
         """The sum of the parts' values."""
-        return total([part.values(weights, own) for part, own in self._each(at)])
+        return total([part.values(weights, own) for part, own in self._each(positions)])
 
 
 def total(terms: list[Tensor | None]) -> Tensor | None:

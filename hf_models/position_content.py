@@ -47,16 +47,16 @@ class Shaw(PositionEncoding):
         """A vector per clipped distance."""
         return nn.Embedding(self.count, config.head_dim)
 
-    def rows(self, at: Positions) -> Tensor:
+    def rows(self, positions: Positions) -> Tensor:
         """Row of the table for each pair `[B, 1, Tq, Tk]`."""
         farthest_future = 0 if self.past_only else self.max_distance
-        return at.distances().clamp(-farthest_future, self.max_distance) + farthest_future
+        return positions.distances().clamp(-farthest_future, self.max_distance) + farthest_future
 
-    def bias(self, query, key, at):
+    def bias(self, query, key, positions):
         """The product of the query with the distance's vector, scaled like that with the key."""
         keys = all_rows(self.keys, self.count, query.device).to(query.dtype)
-        products = torch.einsum("bhqk,rk->bhqr", query, keys) * at.scaling
-        rows = self.rows(at)
+        products = torch.einsum("bhqk,rk->bhqr", query, keys) * positions.scaling
+        rows = self.rows(positions)
         return products.gather(-1, rows.expand(*products.shape[:3], rows.shape[-1]))
 
 
@@ -72,11 +72,11 @@ class ShawValues(Shaw):
         super().__init__(config, max_distance)
         self.added_values = self.table(config)
 
-    def values(self, weights, at):
+    def values(self, weights, positions):
         """The mean of the distances' vectors under the weights."""
         weights = at_least_float32(weights)
         per_row = weights.new_zeros(*weights.shape[:3], self.count)
-        per_row = per_row.scatter_add(-1, self.rows(at).expand_as(weights), weights)
+        per_row = per_row.scatter_add(-1, self.rows(positions).expand_as(weights), weights)
         added_values = all_rows(self.added_values, self.count, weights.device).to(per_row.dtype)
         return torch.einsum("bhqr,rk->bhqk", per_row, added_values)
 
@@ -112,7 +112,7 @@ class TransformerXL(PositionEncoding):
         init.normal_(self.key_preference, std=0.02)
         init.normal_(self.distance_preference, std=0.02)
 
-    def bias(self, query, key, at):
+    def bias(self, query, key, positions):
         """What the query's own terms leave of the score: all but q k / sqrt(K)."""
         with torch.autocast(query.device.type, enabled=False):  # angles and what they multiply stay exact
             query, key = at_least_float32(query), at_least_float32(key)
@@ -121,7 +121,7 @@ class TransformerXL(PositionEncoding):
             sine, cosine = torch.einsum(
                 "bhqk,fchk->cbhqf", asked, self.weight_by_frequency().to(query.dtype)
             )  # [B, H, Tq, D / 2]
-            return (liked + self.of_distances(sine, cosine, at)) * at.scaling
+            return (liked + self.of_distances(sine, cosine, positions)) * positions.scaling
 
     def weight_by_frequency(self) -> Tensor:
         """W by frequency, by sine or cosine, and by head `[D / 2, 2, H, K]`."""
@@ -132,24 +132,26 @@ class TransformerXL(PositionEncoding):
             rows = self.projection(torch.eye(heads * width).to(self.key_preference))
         return rows.reshape(-1, 2, heads, width)  # interleaved: sine, cosine
 
-    def of_distances(self, sine: Tensor, cosine: Tensor, at: Positions) -> Tensor:
+    def of_distances(self, sine: Tensor, cosine: Tensor, positions: Positions) -> Tensor:
         """Sum over frequencies w of sine * sin(w (i - j)) + cosine * cos(w (i - j)) `[B, H, Tq, Tk]`."""
         frequencies = torch.arange(0, 2 * sine.shape[-1], 2, dtype=sine.dtype, device=sine.device)
         frequencies = self.base ** (-frequencies / (2 * sine.shape[-1]))
-        if at.drawn is not None:
-            return self.of_drawn_distances(sine, cosine, at.drawn, at.query_ids, at.key_ids, frequencies)
+        if positions.randomized_distances is not None:
+            return self.of_drawn_distances(
+                sine, cosine, positions.randomized_distances, positions.query_ids, positions.key_ids, frequencies
+            )
         # Ids are counted from the last query, since sines of small numbers are exact.
-        last = at.query_ids[:, -1:]
-        angles = (at.query_ids - last)[:, None, :, None] * frequencies  # [B, 1, Tq, D / 2]
-        others = (at.key_ids - last)[:, None, :, None] * frequencies  # [B, 1, Tk, D / 2]
+        last = positions.query_ids[:, -1:]
+        angles = (positions.query_ids - last)[:, None, :, None] * frequencies  # [B, 1, Tq, D / 2]
+        others = (positions.key_ids - last)[:, None, :, None] * frequencies  # [B, 1, Tk, D / 2]
         with_cosines = sine * angles.sin() + cosine * angles.cos()
         with_sines = cosine * angles.sin() - sine * angles.cos()
         return with_cosines @ others.cos().mT + with_sines @ others.sin().mT
 
     @staticmethod
-    def of_drawn_distances(sine, cosine, drawn, query_ids, key_ids, frequencies) -> Tensor:
+    def of_drawn_distances(sine, cosine, randomized_distances, query_ids, key_ids, frequencies) -> Tensor:
         """The same over drawn distances, no functions of i and j: each row's few are tabled and looked up."""
-        sizes = nn.functional.pad(drawn[:, 1:], (1, 0))  # distance 0 counts as 0
+        sizes = nn.functional.pad(randomized_distances[:, 1:], (1, 0))  # distance 0 counts as 0
         angles = sizes[:, None, :, None] * frequencies  # [B, 1, S, D / 2]
         distances = (query_ids[:, None, :, None] - key_ids[:, None, None, :]).expand(*sine.shape[:2], -1, -1)
         index = distances.abs().clamp(max=sizes.shape[1] - 1)
@@ -179,7 +181,7 @@ class CoPE(PositionEncoding):
     """
 
     reads_width = True
-    sees = True
+    needs_visible_mask = True
 
     def __init__(self, config, positions: int = 64):
         super().__init__(config)
@@ -199,18 +201,18 @@ class CoPE(PositionEncoding):
         """Positions begin without effect."""
         init.zeros_(self.vectors)
 
-    def bias(self, query, key, at):
+    def bias(self, query, key, positions):
         """The query's product with the vector of the key's counted position."""
         index = torch.arange(key.shape[2], device=key.device)
-        own = at.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
-        scores = at_least_float32(torch.einsum("bhqk,bhsk->bhqs", query, key)) * at.scaling
-        counted = self.counted(scores.sigmoid() * at.visible, index - own)
+        own = positions.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
+        scores = at_least_float32(torch.einsum("bhqk,bhsk->bhqs", query, key)) * positions.scaling
+        counted = self.counted(scores.sigmoid() * positions.visible_mask, index - own)
         lower = counted.detach().floor()
         share = counted - lower
         lower = lower.long()
         upper = (lower + 1).clamp(max=self.positions - 1)
         # Causal models have no vectors for keys to come, and see none.
-        offset = 0 if at.is_causal else (index > own) * self.positions
+        offset = 0 if positions.is_causal else (index > own) * self.positions
         products = at_least_float32(torch.einsum("bhqk,pk->bhqp", query, self.vectors.to(query.dtype)))
         return products.gather(-1, lower + offset) * (1 - share) + products.gather(-1, upper + offset) * share
 
@@ -272,9 +274,9 @@ class DAPE(PositionEncoding):
         """That of the base."""
         return self.base.pair_bias(pairs)
 
-    def scores(self, query, key, bias, at):
+    def scores(self, query, key, bias, positions):
         """Scores and biases, and the network's correction."""
-        products = super().scores(query, key, None, at)
+        products = super().scores(query, key, None, positions)
         biases = bias.expand_as(products)
         features = torch.cat([products, biases.to(products.dtype)], dim=1)  # [B, 2H, Tq, Tk]
         return products + biases + self.network(features.movedim(1, -1)).movedim(-1, 1)

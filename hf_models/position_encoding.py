@@ -1,16 +1,16 @@
-"""The position-encoding contract: the hooks that attention calls, and what they are told.
+"""The position-encoding contract: the hooks that attention calls.
 
-    embed       adds to the states that enter the first layer (or, in a recurrent model, every step)
-    turns       what `rotate` reads of the ids, computed once per forward pass
-    rotate      turns queries and keys of the new tokens
-    trace       what each token leaves in the cache, as extra channels of its key
-    pair_bias   added to the scores: a function of head, query id and key id alone
-    scalar_bias the same as FlexAttention inlines it
-    bias        added to the scores: a function of the states too
-    scores      the scores themselves
-    values      added to the output: a function of the attention weights
+    embed         adds to the states that enter the first layer (or, in a looped model, every step)
+    rotation      what `rotate` reads of the ids, computed once per forward pass: cosines and sines, say
+    rotate        rotates queries and keys of the new tokens
+    key_features  extra channels of each key, which go into the cache
+    pair_bias     added to the scores: a function of head, query id and key id only
+    scalar_bias   the same as FlexAttention inlines it
+    bias          added to the scores: a function of the states too
+    scores        the scores themselves
+    values        added to the output: a function of the attention weights
 
-B batch   T positions   Tq query positions   Tk key positions   H heads   K head width   D model width   E trace width
+B batch   T positions   Tq query positions   Tk key positions   H heads   K head width   D model width   E key features
 Ids may have a first dimension of 1 when all rows of a batch share them.
 
 SPDX-License-Identifier: Apache-2.0
@@ -27,14 +27,16 @@ from .registry import check_arguments
 
 @dataclass
 class Pairs:
-    """Pairs of a query and a key, in any arrangement: all fields but `drawn` broadcast against each other.
+    """Pairs of a query and a key, in any arrangement.
+
+    All fields but `randomized_distances` broadcast against each other.
 
     Attributes:
         rows: index of the pair's sequence in the batch.
         heads: index of its head.
         query_ids: position id of the query.
         key_ids: position id of the key.
-        drawn: what a distance counts as, where distances are drawn at random `[B, S]`.
+        randomized_distances: what a distance counts as, where distances are drawn at random `[B, S]`.
         dtype: in which functions of ids are computed: float32, or float64 in a model of float64.
     """
 
@@ -42,15 +44,18 @@ class Pairs:
     heads: Tensor
     query_ids: Tensor
     key_ids: Tensor
-    drawn: Tensor | None = None
+    randomized_distances: Tensor | None = None
     dtype: torch.dtype = torch.float32
 
     def distances(self) -> Tensor:
         """Signed distance from key to query, positive in the past."""
         distances = self.query_ids - self.key_ids
-        if self.drawn is None:
+        if self.randomized_distances is None:
             return distances
-        return distances.sign() * self.drawn[self.rows, distances.abs().clamp(max=self.drawn.shape[1] - 1)]
+        return (
+            distances.sign()
+            * self.randomized_distances[self.rows, distances.abs().clamp(max=self.randomized_distances.shape[1] - 1)]
+        )
 
     def of_heads(self, values: Tensor) -> Tensor:
         """Select the value of each pair's head, given those of all heads `[..., H]`."""
@@ -71,12 +76,12 @@ class Positions:
         scaling: factor on the product of query and key, 1 / sqrt(K).
         first_query: index of the first query among the keys.
         is_causal: whether queries see their past alone.
-        real: which keys are no padding `[B, Tk]`, or None where all are real.
-        visible: which keys each query sees `[B, 1, Tq, Tk]`, or None where nothing asked for it.
-        drawn: what a distance counts as, where distances are drawn at random `[B, S]`.
-        traces: what the encoding left for each key `[B, H, Tk, E]`, or None.
+        token_mask: which keys are no padding `[B, Tk]`, or None where all are real.
+        visible_mask: which keys each query sees `[B, 1, Tq, Tk]`, or None where nothing asked for it.
+        randomized_distances: what a distance counts as, where distances are drawn at random `[B, S]`.
+        key_features: what the encoding left for each key `[B, H, Tk, E]`, or None.
         columns: index of each query among the keys `[B, Tq]`, where they do not follow one another from `first_query`.
-        turns: what `rotate` reads of the new tokens' ids `[B, T, …]`, or None.
+        rotation: what `rotate` reads of the new tokens' ids `[B, T, …]`, or None.
         dtype: in which functions of ids are computed: float32, or float64 in a model of float64.
         sequences: which sequence of its row each key belongs to `[B, Tk]`, or None where each row holds one.
     """
@@ -87,12 +92,12 @@ class Positions:
     scaling: float
     first_query: int = 0
     is_causal: bool = True
-    real: Tensor | None = None
-    visible: Tensor | None = None
-    drawn: Tensor | None = None
-    traces: Tensor | None = None
+    token_mask: Tensor | None = None
+    visible_mask: Tensor | None = None
+    randomized_distances: Tensor | None = None
+    key_features: Tensor | None = None
     columns: Tensor | None = None
-    turns: Tensor | None = None
+    rotation: Tensor | None = None
     dtype: torch.dtype = torch.float32
     sequences: Tensor | None = None
 
@@ -109,25 +114,28 @@ class Positions:
     def pairs(self) -> Pairs:
         """Every pair of a query and a key, to broadcast as `[B, H, Tq, Tk]`."""
         device = self.query_ids.device
-        rows = torch.arange((self.query_ids if self.drawn is None else self.drawn).shape[0], device=device)
+        rows = torch.arange(
+            (self.query_ids if self.randomized_distances is None else self.randomized_distances).shape[0],
+            device=device,
+        )
         return Pairs(
             rows=rows[:, None, None, None],
             heads=torch.arange(self.num_heads, device=device)[None, :, None, None],
             query_ids=self.query_ids[:, None, :, None],
             key_ids=self.key_ids[:, None, None, :],
-            drawn=self.drawn,
+            randomized_distances=self.randomized_distances,
             dtype=self.dtype,
         )
 
-    def turned_by(self, encoding: "PositionEncoding") -> "Positions":
+    def with_rotation(self, encoding: "PositionEncoding") -> "Positions":
         """The same positions with what this encoding's `rotate` reads of them."""
         with torch.no_grad():
-            turns = encoding.turns(self.query_ids, self.dtype)
-        return replace(self, turns=turns)
+            rotation = encoding.rotation(self.query_ids, self.dtype)
+        return replace(self, rotation=rotation)
 
-    def with_traces(self, traces: Tensor | None) -> "Positions":
-        """The same positions with other traces."""
-        return replace(self, traces=traces)
+    def with_key_features(self, key_features: Tensor | None) -> "Positions":
+        """The same positions with other key features."""
+        return replace(self, key_features=key_features)
 
 
 def all_rows(table: nn.Embedding, count: int, device) -> Tensor:
@@ -150,10 +158,10 @@ class PositionEncoding(nn.Module):
     distances_only = True  # ids act through `distances()` alone, so that distances may be drawn at random
     scalar = False  # pair_bias is arithmetic on single numbers, which FlexAttention can inline as it goes
     eager_only = False  # overrides scores or values, which no fused kernel computes
-    sees = False  # reads `visible`
+    needs_visible_mask = False  # reads `visible_mask`
     widens = False  # rotate changes the width of queries and keys
     reads_width = False  # multiplies queries or keys with vectors of the head's width
-    trace_width = 0  # E
+    key_features_width = 0  # E
 
     def __init__(self, config):
         super().__init__()
@@ -187,7 +195,7 @@ class PositionEncoding(nn.Module):
         """States with what the encoding adds to them `[B, T, D]`; `step` is the depth of a recurrent model, from 0."""
         return states
 
-    def turns(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
+    def rotation(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
         """What `rotate` reads of the new tokens' ids, one tensor `[B, T, …]` of type `dtype`, or None.
 
         Computed once per forward pass for all layers that share the encoding, without gradient: what is learned of a
@@ -195,14 +203,14 @@ class PositionEncoding(nn.Module):
         """
         return None
 
-    def rotate(self, query: Tensor, key: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Queries and keys of the new tokens, turned by what `turns` made of their ids `[B, H, T, K]`."""
+    def rotate(self, query: Tensor, key: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the new tokens, turned by what `rotation` made of their ids `[B, H, T, K]`."""
         return query, key
 
-    def trace(self, states: Tensor) -> Tensor | None:
-        """What each new token leaves in the cache, to be read from `at.traces` by later ones `[B, H, T, E]`.
+    def key_features(self, states: Tensor) -> Tensor | None:
+        """Extra channels of each new key `[B, H, T, E]`, which go into the cache; read as `positions.key_features`.
 
-        It says what a token *is*, never a running state: sums and products are taken over all traces when read.
+        It says what a token *is*, never a running state: sums and products are taken over all keys when it is read.
         """
         return None
 
@@ -217,21 +225,21 @@ class PositionEncoding(nn.Module):
         """`pair_bias` for FlexAttention, which inlines it for single pairs: modules are called here, outside of it."""
         return self.pair_bias
 
-    def bias(self, query: Tensor, key: Tensor, at: Positions) -> Tensor | None:
+    def bias(self, query: Tensor, key: Tensor, positions: Positions) -> Tensor | None:
         """What is added to the scores of one layer, after the scaling by 1 / sqrt(K) `[B, H, Tq, Tk]`.
 
         Args:
             query: as turned by `rotate` `[B, H, Tq, K]`.
             key: of all tokens, cached ones first `[B, H, Tk, K]`.
-            at: where they stand.
+            positions: where they stand.
         """
         return None
 
-    def scores(self, query: Tensor, key: Tensor, bias: Tensor | None, at: Positions) -> Tensor:
+    def scores(self, query: Tensor, key: Tensor, bias: Tensor | None, positions: Positions) -> Tensor:
         """The scores, biases included and nothing masked `[B, H, Tq, Tk]`."""
-        scores = torch.einsum("bhqk,bhsk->bhqs", query, key) * at.scaling
+        scores = torch.einsum("bhqk,bhsk->bhqs", query, key) * positions.scaling
         return scores if bias is None else scores + bias
 
-    def values(self, weights: Tensor, at: Positions) -> Tensor | None:
+    def values(self, weights: Tensor, positions: Positions) -> Tensor | None:
         """What is added to each head's output `[B, H, Tq, K]`; weights are `[B, H, Tq, Tk]`."""
         return None

@@ -27,24 +27,24 @@ class FoX(PositionEncoding):
 
     def __init__(self, config):
         super().__init__(config)
-        self.trace_width = 1 if config.is_causal else 2
-        self.gate = nn.Linear(config.hidden_size, self.trace_width * config.num_attention_heads)
+        self.key_features_width = 1 if config.is_causal else 2
+        self.gate = nn.Linear(config.hidden_size, self.key_features_width * config.num_attention_heads)
 
-    def trace(self, states):
+    def key_features(self, states):
         """The logs of the gates."""
-        logits = self.gate(states).unflatten(-1, (-1, self.trace_width))
+        logits = self.gate(states).unflatten(-1, (-1, self.key_features_width))
         return nn.functional.logsigmoid(at_least_float32(logits)).transpose(1, 2)
 
-    def bias(self, query, key, at):
+    def bias(self, query, key, positions):
         """The sum of the logs between key and query."""
-        logs = at_least_float32(at.traces)
-        if at.real is not None:
-            logs = logs * at.real[:, None, :, None]
-        own = at.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
+        logs = at_least_float32(positions.key_features)
+        if positions.token_mask is not None:
+            logs = logs * positions.token_mask[:, None, :, None]
+        own = positions.query_indices()[:, None, :, None]  # [B, 1, Tq, 1]
         sums = logs.cumsum(dim=-2)  # [B, H, Tk, E]
-        rows = own.expand(*sums.shape[:2], -1, self.trace_width)
+        rows = own.expand(*sums.shape[:2], -1, self.key_features_width)
         past = sums.gather(2, rows)[..., :1] - sums[:, :, None, :, 0]  # [B, H, Tq, Tk]
-        if at.is_causal:
+        if positions.is_causal:
             return past
         sums = sums - logs  # of the tokens before
         future = sums[:, :, None, :, 1] - sums.gather(2, rows)[..., 1:]
@@ -74,7 +74,7 @@ class PaTH(PositionEncoding):
     def __init__(self, config, rank: int = 32, convolution: int = 3):
         super().__init__(config)
         heads, width = config.num_attention_heads, config.head_dim
-        self.trace_width = width + 1
+        self.key_features_width = width + 1
         self.project = nn.Sequential(
             nn.Linear(config.hidden_size, rank, bias=False), nn.Linear(rank, heads * width, bias=False)
         )
@@ -101,36 +101,36 @@ class PaTH(PositionEncoding):
         bound = len(self.kernel) ** -0.5
         init.uniform_(self.kernel, -bound, bound)
 
-    def trace(self, states):
+    def key_features(self, states):
         """The projection of each token `[B, H, T, K]`, and the strength of its reflection."""
-        projected = self.project(states).unflatten(-1, (-1, self.trace_width - 1))
+        projected = self.project(states).unflatten(-1, (-1, self.key_features_width - 1))
         strength = 2 * self.strength(states)[..., None].sigmoid()
         return torch.cat([projected, strength], dim=-1).transpose(1, 2)
 
-    def reflections(self, at: Positions) -> tuple[Tensor, Tensor]:
+    def reflections(self, positions: Positions) -> tuple[Tensor, Tensor]:
         """Unit vectors `[B, H, Tk, K]` and strengths `[B, H, Tk, 1]`; zeros on padding."""
-        assert at.traces is not None
-        traces = at_least_float32(at.traces)
-        if at.real is not None:
-            traces = traces * at.real[:, None, :, None]
-        projected, strength = traces.split([traces.shape[-1] - 1, 1], dim=-1)
+        assert positions.key_features is not None
+        key_features = at_least_float32(positions.key_features)
+        if positions.token_mask is not None:
+            key_features = key_features * positions.token_mask[:, None, :, None]
+        projected, strength = key_features.split([key_features.shape[-1] - 1, 1], dim=-1)
         keys = projected.shape[2]
         past = nn.functional.pad(projected, (0, 0, len(self.kernel) - 1, 0))
-        kernel = self.kernel.to(traces.dtype)
+        kernel = self.kernel.to(key_features.dtype)
         parts = [past[:, :, n : n + keys] * weight[:, None] for n, weight in enumerate(kernel)]
-        if at.sequences is not None:  # the convolution begins anew with each sequence
-            before = nn.functional.pad(at.sequences, (len(kernel) - 1, 0), value=-1)
-            own = [before[:, n : n + keys] == at.sequences for n in range(len(kernel))]
+        if positions.sequences is not None:  # the convolution begins anew with each sequence
+            before = nn.functional.pad(positions.sequences, (len(kernel) - 1, 0), value=-1)
+            own = [before[:, n : n + keys] == positions.sequences for n in range(len(kernel))]
             parts = [part * same[:, None, :, None] for part, same in zip(parts, own, strict=True)]
         mixed = torch.stack(parts).sum(0)
         return nn.functional.normalize(nn.functional.silu(mixed), dim=-1, eps=1e-6), strength
 
-    def scores(self, query, key, bias, at):
+    def scores(self, query, key, bias, positions):
         """Products of each query, reflected back to each key, with that key."""
         with torch.autocast(query.device.type, enabled=False):  # errors of reflections add up
-            vectors, strengths = self.reflections(at)
+            vectors, strengths = self.reflections(positions)
             query, key = at_least_float32(query), at_least_float32(key)
-            scores = self.products(query, key, vectors, strengths, at.query_indices()) * at.scaling
+            scores = self.products(query, key, vectors, strengths, positions.query_indices()) * positions.scaling
         return scores if bias is None else scores + bias
 
     def products(self, query: Tensor, key: Tensor, vectors: Tensor, strengths: Tensor, own: Tensor) -> Tensor:

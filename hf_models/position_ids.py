@@ -58,7 +58,7 @@ def abacus_ids(input_ids: Tensor, tokens: list[int], offsets: Tensor | None = No
     """
     counted = torch.isin(input_ids, torch.tensor(tokens, device=input_ids.device))
     places = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device).expand_as(input_ids)
-    last_other = torch.where(counted, 0, places).cummax(dim=-1).values
+    last_other = torch.where(counted, 0, places).cummax(dim=-1)[0]
     ids = places - last_other
     return ids if offsets is None else ids + offsets * counted
 

@@ -114,12 +114,16 @@ class LayerEncodings(nn.Module):
         """Whether the layer is the first one that uses its encoding: there `embed` acts."""
         return self.of_layer[layer] not in self.of_layer[:layer]
 
-    def turned(self, layers: list[int], at: Positions) -> dict[int, Positions]:
+    def rotated(self, layers: list[int], positions: Positions) -> dict[int, Positions]:
         """The positions of each of these layers with its encoding's turns; one encoding's layers share them."""
-        turned = {key: at.turned_by(self.distinct[key]) for key in {self.of_layer[layer] for layer in layers}}
-        return {layer: turned[self.of_layer[layer]] for layer in layers}
+        rotated = {
+            key: positions.with_rotation(self.distinct[key]) for key in {self.of_layer[layer] for layer in layers}
+        }
+        return {layer: rotated[self.of_layer[layer]] for layer in layers}
 
-    def pair_biases(self, layers: list[int], at: Positions) -> dict[int, Tensor | None]:
+    def pair_biases(self, layers: list[int], positions: Positions) -> dict[int, Tensor | None]:
         """The pair bias of each of these layers `[B, H, Tq, Tk]`; layers with the same encoding share one tensor."""
-        biases = {key: self.distinct[key].pair_bias(at.pairs()) for key in {self.of_layer[layer] for layer in layers}}
+        biases = {
+            key: self.distinct[key].pair_bias(positions.pairs()) for key in {self.of_layer[layer] for layer in layers}
+        }
         return {layer: biases[self.of_layer[layer]] for layer in layers}

@@ -89,7 +89,7 @@ class RoPE(PositionEncoding):
             return torch.where(ids.max() >= original, long, short), factor
         return initialise(self.config, device)
 
-    def turns(self, ids, dtype=torch.float32):
+    def rotation(self, ids, dtype=torch.float32):
         """Cosines and sines of each pair's frequency times the id, once for each head `[B, T, 2, H, width]`.
 
         Products are several times faster where all heads are one row of memory.
@@ -100,9 +100,9 @@ class RoPE(PositionEncoding):
         both = torch.stack([angles.cos(), angles.sin()], dim=2) * factor
         return both[:, :, :, None].repeat(1, 1, 1, self.config.num_attention_heads, 1)
 
-    def rotate(self, query, key, turns):
+    def rotate(self, query, key, rotation):
         """Turns each pair of channels."""
-        cosine, sine = turns.unbind(2)
+        cosine, sine = rotation.unbind(2)
         return turn(query, cosine, sine), turn(key, cosine, sine)
 
 
@@ -124,9 +124,9 @@ def turn(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     # Exchanging the halves of strided heads is ten times slower.
     turning = at_least_float32(states[..., :width]).contiguous()
     partners = torch.cat(turning.chunk(2, dim=-1)[::-1], dim=-1)
-    turned = torch.addcmul(turning * cosine, partners, sine).to(states.dtype)
-    turned = turned if width == states.shape[-1] else torch.cat([turned, states[..., width:]], dim=-1)
-    return turned.transpose(1, 2)
+    rotated = torch.addcmul(turning * cosine, partners, sine).to(states.dtype)
+    rotated = rotated if width == states.shape[-1] else torch.cat([rotated, states[..., width:]], dim=-1)
+    return rotated.transpose(1, 2)
 
 
 class XPos(RoPE):
@@ -169,19 +169,21 @@ class XPos(RoPE):
         rates = nn.functional.pad(rates.repeat(2), (0, self.config.head_dim - 2 * pairs))  # [K]
         return torch.exp((distances[:, None, ..., None] * rates).clamp(max=self.greatest_growth))
 
-    def scores(self, query, key, bias, at):
+    def scores(self, query, key, bias, positions):
         """The product of turned queries and keys, each pair of channels times its fading."""
         query, key = at_least_float32(query), at_least_float32(key)
         length, device = query.shape[2], query.device
         if torch.compiler.is_compiling():  # all blocks at once, so that the graph holds for every length
             starts = self.block * torch.arange(length // self.block + 2, device=device)  # 2, since torch fixes 1
             index = (starts[:, None] + torch.arange(self.block, device=device)).clamp(max=length - 1)  # [X, C]
-            scores = self.products(query[:, :, index], at.query_ids[:, index], key[:, :, None], at.key_ids[:, None])
+            scores = self.products(
+                query[:, :, index], positions.query_ids[:, index], key[:, :, None], positions.key_ids[:, None]
+            )
             scores = scores.flatten(2, 3).index_select(2, torch.arange(length, device=device))
         else:
-            blocks = zip(query.split(self.block, dim=2), at.query_ids.split(self.block, dim=1), strict=True)
-            scores = torch.cat([self.products(part, ids, key, at.key_ids) for part, ids in blocks], dim=2)
-        scores = scores * at.scaling
+            blocks = zip(query.split(self.block, dim=2), positions.query_ids.split(self.block, dim=1), strict=True)
+            scores = torch.cat([self.products(part, ids, key, positions.key_ids) for part, ids in blocks], dim=2)
+        scores = scores * positions.scaling
         return scores if bias is None else scores + bias
 
     def products(self, query: Tensor, ids: Tensor, key: Tensor, key_ids: Tensor) -> Tensor:
@@ -235,15 +237,15 @@ class PoPE(PositionEncoding):
         else:
             init.zeros_(self.phase)
 
-    def turns(self, ids, dtype=torch.float32):
+    def rotation(self, ids, dtype=torch.float32):
         """Angles of the ids in each channel `[B, T, K]`."""
         width = self.phase.shape[-1]
         frequencies = self.base ** (-torch.arange(width, dtype=dtype, device=ids.device) / width)
         return ids[..., None] * frequencies
 
-    def rotate(self, query, key, turns):
+    def rotate(self, query, key, rotation):
         """Magnitudes at the angle of the id, and keys at their phase besides `[B, H, T, 2 K]`."""
-        angles = turns[:, None]  # [B, 1, T, K]
+        angles = rotation[:, None]  # [B, 1, T, K]
         return polar(query, angles), polar(key, angles + self.phase[:, None].to(angles.dtype))
 
 

@@ -15,6 +15,8 @@ def hub(monkeypatch, tmp_path):
     """
     with LoopbackHub() as server:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+        # transformers shares one client per process, which keeps the address of its first use and would wait for it.
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
         template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)

@@ -143,10 +143,10 @@ def test_the_tables_say_what_the_code_does():
     assert ticks["xpos"] == ["✗", "✓", "✓", "✗", "✗", "✗", "✗"]
     assert "form='symmetric'" in rows["hard_alibi"]
     (path,) = [line for line in pages.encodings_table().splitlines() if line.startswith("| [`path`]")]
-    assert "| `trace`, `scores` | no such form | +17 |" in path
+    assert "| `key_features`, `scores` | no such form | +17 |" in path
     assert "| `dynamic` | `factor` | ✗ |" in pages.scalings_table()
     assert "`rope+xpos`: RoPE and XPos each turn queries and keys and cannot be composed." in pages.compositions_list()
-    assert overridden(encoding("fox").choice) == ["trace", "bias"]
+    assert overridden(encoding("fox").choice) == ["key_features", "bias"]
 
 
 def test_every_task_has_a_row_and_a_section():

@@ -1,6 +1,6 @@
 """Facts of the code about a named choice of a configuration: docstring, arguments, hooks, flags, error messages.
 
-B batch   T positions   H heads   K head width   E trace width
+B batch   T positions   H heads   K head width   E key features
 """
 
 import inspect

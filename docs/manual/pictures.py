@@ -26,10 +26,10 @@ GREY = "#b8b8b8"
 class Recorder(Softmax):
     """Softmax that stores its scores."""
 
-    def weights(self, scores, visible):
+    def weights(self, scores, visible_mask):
         """As softmax."""
-        self.scores = scores.masked_fill(~visible, -torch.inf)[0]
-        return super().weights(scores, visible)
+        self.scores = scores.masked_fill(~visible_mask, -torch.inf)[0]
+        return super().weights(scores, visible_mask)
 
 
 def scores_of(model) -> Tensor:
@@ -71,12 +71,12 @@ def encoding_picture(encoding: Choice) -> tuple[bytes, bool]:
     forms = [True, False] if encoding.has_bidirectional_form else [True]
     figure = Figure(figsize=(9, 2.2 * len(forms)), layout="constrained")
     axes = figure.subplots(len(forms), HEADS + 1, squeeze=False, width_ratios=[1] * HEADS + [1.5])
-    drawn = False
+    randomized_distances = False
     for row, is_causal in zip(axes, forms, strict=True):
-        added, drawn = added_to_scores(encoding, is_causal)
+        added, randomized_distances = added_to_scores(encoding, is_causal)
         label = "causal" if is_causal else "bidirectional"
         draw_row(figure, row, added.numpy(), label)
-    return png(figure), drawn
+    return png(figure), randomized_distances
 
 
 def draw_row(figure: Figure, row, added: np.ndarray, label: str):
@@ -123,15 +123,15 @@ def needle_scores(length: int) -> Tensor:
 def weights_of(normalizer: Choice, length: int, noise: int = 1) -> Tensor:
     """The weights that a query gives the keys of `needle_scores` `[T]`, in the first head."""
     layer = attention_of(normalizer.model(attn_implementation="eager")).normalizer
-    visible = torch.ones(1, 1, 1, length, dtype=torch.bool)
+    visible_mask = torch.ones(1, 1, 1, length, dtype=torch.bool)
     ids = torch.arange(length)[None]
-    at = Positions(ids[:, -1:], ids, HEADS, 1.0, first_query=length - 1, visible=visible)
+    positions = Positions(ids[:, -1:], ids, HEADS, 1.0, first_query=length - 1, visible_mask=visible_mask)
     states = torch.randn(1, 1, SIZES["hidden_size"], generator=torch.Generator().manual_seed(noise))
     with torch.no_grad():
-        temperature = layer.temperature(states, at)
+        temperature = layer.temperature(states, positions)
         scores = needle_scores(length)[None, None, None].expand(1, HEADS, 1, -1)
         scores = scores if temperature is None else scores * temperature
-        return layer.weights(scores, visible)[0, 0, 0]
+        return layer.weights(scores, visible_mask)[0, 0, 0]
 
 
 def normalizer_picture(normalizer: Choice) -> bytes:
@@ -177,9 +177,9 @@ def weights_seen(attention: Choice, is_causal: bool) -> Tensor:
 
     layer.project, layer.o_proj = with_unit_values, nn.Identity()
     states = torch.randn(1, LENGTH, SIZES["hidden_size"], generator=torch.Generator().manual_seed(0))
-    around = model.surroundings(model.encodings, states, None, None, None)[0]
+    context = model.contexts(model.encodings, states, None, None, None)[0]
     with torch.no_grad():
-        output, _ = layer(states, around.mask, around.bias, around.at, model.encodings[0])
+        output, _ = layer(states, context.mask, context.bias, context.positions, model.encodings[0])
     return output.view(LENGTH, HEADS, LENGTH).transpose(0, 1)
 
 
@@ -199,7 +199,7 @@ def attention_picture(attention: Choice) -> bytes:
 
 def png(figure: Figure) -> bytes:
     """The figure with 256 colours, a fraction of its size in full."""
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    randomized_distances, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(randomized_distances, format="png", dpi=110)
+    Image.open(randomized_distances).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     return small.getvalue()

@@ -40,17 +40,19 @@ class PlainEncoding:
         """What a score gains by the ids alone."""
         return 0.0
 
-    def scores(self, i: int, visible: list[int], at: "Sequence") -> Tensor:
-        """Scores of query i with the keys it sees `[H, len(visible)]`."""
+    def scores(self, i: int, visible_mask: list[int], positions: "Sequence") -> Tensor:
+        """Scores of query i with the keys it sees `[H, len(visible_mask)]`."""
         rows = []
-        for head in range(len(at.query)):
-            products = [at.query[head, i] @ at.key[head, j] / math.sqrt(at.width) for j in visible]
-            biases = [self.bias(head, at.ids[i], at.ids[j]) for j in visible]
+        for head in range(len(positions.query)):
+            products = [
+                positions.query[head, i] @ positions.key[head, j] / math.sqrt(positions.width) for j in visible_mask
+            ]
+            biases = [self.bias(head, positions.ids[i], positions.ids[j]) for j in visible_mask]
             rows.append(torch.stack([product + bias for product, bias in zip(products, biases, strict=True)]))
         return torch.stack(rows)
 
-    def value(self, i: int, visible: list[int], weights: Tensor, at: "Sequence") -> Tensor | float:
-        """What the outputs of query i gain `[H, K]`; weights are `[H, len(visible)]`."""
+    def value(self, i: int, visible_mask: list[int], weights: Tensor, positions: "Sequence") -> Tensor | float:
+        """What the outputs of query i gain `[H, K]`; weights are `[H, len(visible_mask)]`."""
         return 0.0
 
 
@@ -77,12 +79,12 @@ class PlainNormalizer:
     def __init__(self, normalizer, config):
         self.normalizer, self.config = normalizer, config
 
-    def temperature(self, head: int, state: Tensor, visible: list[int]) -> Tensor | float:
+    def temperature(self, head: int, state: Tensor, visible_mask: list[int]) -> Tensor | float:
         """Factor on the product of a query, of which `state` is the state `[D]`, with its keys."""
         return 1.0
 
-    def weights(self, scores: Tensor, i: int, visible: list[int]) -> Tensor:
-        """Weights of one head and query `[len(visible)]`."""
+    def weights(self, scores: Tensor, i: int, visible_mask: list[int]) -> Tensor:
+        """Weights of one head and query `[len(visible_mask)]`."""
         return torch.exp(scores) / torch.exp(scores).sum()
 
 
@@ -115,11 +117,11 @@ def plain_attention(
             for h in range(heads)
         ]
     )
-    at = Sequence(ids, states, warm, key, query, width)
+    positions = Sequence(ids, states, warm, key, query, width)
     outputs = []
     for i in range(length):
-        scores = plain.scores(i, seen[i], at)
+        scores = plain.scores(i, seen[i], positions)
         weights = torch.stack([normalizer.weights(scores[h], i, seen[i]) for h in range(heads)])
         mixed = torch.stack([sum(weights[h, n] * value[h, j] for n, j in enumerate(seen[i])) for h in range(heads)])
-        outputs.append((mixed + plain.value(i, seen[i], weights, at)).flatten())
+        outputs.append((mixed + plain.value(i, seen[i], weights, positions)).flatten())
     return torch.stack(outputs) @ module.o_proj.weight.T

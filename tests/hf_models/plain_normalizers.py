@@ -10,24 +10,24 @@ from tests.hf_models.plain_encoding import PlainNormalizer
 class PlainLogN(PlainNormalizer):
     """Chiang and Cholak 2022, with the logarithm to the base `length`."""
 
-    def temperature(self, head, state, visible):
-        return math.log(len(visible), self.normalizer.length)
+    def temperature(self, head, state, visible_mask):
+        return math.log(len(visible_mask), self.normalizer.length)
 
 
 class PlainSSMax(PlainNormalizer):
     """Nakanishi 2025: powers of n ** s in place of e."""
 
-    def temperature(self, head, state, visible):
-        return self.normalizer.scale[head] * math.log(len(visible))
+    def temperature(self, head, state, visible_mask):
+        return self.normalizer.scale[head] * math.log(len(visible_mask))
 
 
 class PlainStickBreaking(PlainNormalizer):
     """Tan et al. 2025: a stick is broken from the nearest key on."""
 
-    def weights(self, scores, i, visible):
-        left, weights = torch.ones(()), [torch.zeros(())] * len(visible)
-        for n in reversed(range(len(visible))):
-            if visible[n] < i:
+    def weights(self, scores, i, visible_mask):
+        left, weights = torch.ones(()), [torch.zeros(())] * len(visible_mask)
+        for n in reversed(range(len(visible_mask))):
+            if visible_mask[n] < i:
                 share = 1 / (1 + torch.exp(-scores[n]))
                 weights[n] = share * left
                 left = left * (1 - share)
@@ -37,21 +37,21 @@ class PlainStickBreaking(PlainNormalizer):
 class PlainEntmax(PlainNormalizer):
     """Peters et al. 2019: the threshold by bisection."""
 
-    def weights(self, scores, i, visible):
+    def weights(self, scores, i, visible_mask):
         return Bisected.apply(scores, self.normalizer.alpha)
 
 
 class PlainASEntmax(PlainEntmax):
     """Vasylenko et al. 2025: delta 1, beta and gamma functions of the state."""
 
-    def temperature(self, head, state, visible):
+    def temperature(self, head, state, visible_mask):
         n = self.normalizer
         unit = head - n.fixed_heads
         if unit < 0:
             return 1.0
         beta = torch.log(1 + torch.exp(n.beta.weight[unit] @ state))
         gamma = n.gamma_range * torch.tanh(n.gamma.weight[unit] @ state)
-        return 1 + beta * math.log(len(visible) + 1) ** gamma
+        return 1 + beta * math.log(len(visible_mask) + 1) ** gamma
 
 
 class Bisected(torch.autograd.Function):

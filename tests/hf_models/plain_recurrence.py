@@ -58,9 +58,9 @@ class Group:
         queries = (attention.qkv_proj.weight.chunk(3)[0] @ state).split(attention.head_dim)
         taken = []
         for head, query in enumerate(queries):
-            turned, bias = self.hooks.turn(query[None], [self.ids[t]])[0], self.hooks.bias(head, self.ids)
+            rotated, bias = self.hooks.turn(query[None], [self.ids[t]])[0], self.hooks.bias(head, self.ids)
             seen = [j for j in offers if j <= t or not self.causal]
-            scores = [turned @ offers[j][head][0] / math.sqrt(len(turned)) + bias(t, j) for j in seen]
+            scores = [rotated @ offers[j][head][0] / math.sqrt(len(rotated)) + bias(t, j) for j in seen]
             shares = torch.stack(scores).exp()
             shares = shares / shares.sum()
             taken.append(sum(share * offers[j][head][1] for share, j in zip(shares, seen, strict=True)))

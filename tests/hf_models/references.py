@@ -35,8 +35,8 @@ def rotate(states: Tensor, ids: list[int], base: float = 10000.0) -> Tensor:
     for state, position in zip(states, ids, strict=True):
         pairs = torch.complex(state[: width // 2], state[width // 2 :])
         angles = torch.tensor([position * base ** (-2 * m / width) for m in range(width // 2)])
-        turned = pairs * torch.polar(torch.ones_like(angles), angles)
-        rows.append(torch.cat([turned.real, turned.imag]))
+        rotated = pairs * torch.polar(torch.ones_like(angles), angles)
+        rows.append(torch.cat([rotated.real, rotated.imag]))
     return torch.stack(rows)
 
 
@@ -86,19 +86,19 @@ def fire(network, scale: Tensor, threshold: Tensor, query: int, key: int) -> Ten
     return network[2].weight @ hidden.clamp(min=0) + network[2].bias
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, bias, causal: bool, real=None) -> tuple[Tensor, Tensor]:
+def attention(query: Tensor, key: Tensor, value: Tensor, bias, causal: bool, token_mask=None) -> tuple[Tensor, Tensor]:
     """Attention of one head, query by query: `[T, K]` to outputs `[T, K]` and weights `[T, T]`.
 
-    `bias(i, j)` is added to a score; `real[j]` says whether a key is no padding.
+    `bias(i, j)` is added to a score; `token_mask[j]` says whether a key is no padding.
     """
     length, width = query.shape
     outputs, weights = [], []
     for i in range(length):
-        visible = [j for j in range(length) if (j <= i or not causal) and (real is None or real[j])]
-        scores = torch.stack([query[i] @ key[j] / math.sqrt(width) + bias(i, j) for j in visible])
+        visible_mask = [j for j in range(length) if (j <= i or not causal) and (token_mask is None or token_mask[j])]
+        scores = torch.stack([query[i] @ key[j] / math.sqrt(width) + bias(i, j) for j in visible_mask])
         shares = torch.exp(scores) / torch.exp(scores).sum()
-        outputs.append(sum(share * value[j] for share, j in zip(shares, visible, strict=True)))
-        row = torch.zeros(length).index_put((torch.tensor(visible),), shares)
+        outputs.append(sum(share * value[j] for share, j in zip(shares, visible_mask, strict=True)))
+        row = torch.zeros(length).index_put((torch.tensor(visible_mask),), shares)
         weights.append(row)
     return torch.stack(outputs), torch.stack(weights)
 
@@ -188,7 +188,9 @@ def lstm(states: Tensor, module, reverse: bool, hidden: Tensor, cell: Tensor) ->
     return torch.stack(outputs[::-1] if reverse else outputs)
 
 
-def act(states, probability, step, threshold: float, max_steps: int, real) -> tuple[Tensor, list[int], list[Tensor]]:
+def act(
+    states, probability, step, threshold: float, max_steps: int, token_mask
+) -> tuple[Tensor, list[int], list[Tensor]]:
     """Graves 2016, position by position.
 
     Args:
@@ -197,7 +199,7 @@ def act(states, probability, step, threshold: float, max_steps: int, real) -> tu
         step: maps all states and the number of the step to the next states.
         threshold: 1 - epsilon.
         max_steps: greatest number of steps.
-        real: whether each position is no padding.
+        token_mask: whether each position is no padding.
 
     Returns:
         The outputs `[T, D]`, N and R of each position; 0 on padding.
@@ -206,7 +208,7 @@ def act(states, probability, step, threshold: float, max_steps: int, real) -> tu
     outputs = [torch.zeros_like(states[0]) for _ in range(length)]
     sums, steps = [torch.tensor(0.0)] * length, [0] * length
     remainders = [torch.tensor(0.0)] * length
-    done = [not flag for flag in real]
+    done = [not flag for flag in token_mask]
     for number in range(max_steps):
         chances = [probability(state) for state in states]
         after = step(states, number)

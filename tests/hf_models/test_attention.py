@@ -18,13 +18,13 @@ REAL = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])  # the second row is pad
 
 def visible_pairs(causal: bool, padded: bool):
     """What may be seen `[B, 1, T, T]`."""
-    visible = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    visible_mask = torch.ones(2, 1, 5, 5, dtype=torch.bool)
     if causal:
-        visible = visible.tril()
-    return visible & REAL[:, None, None, :].bool() if padded else visible
+        visible_mask = visible_mask.tril()
+    return visible_mask & REAL[:, None, None, :].bool() if padded else visible_mask
 
 
-def drawn():
+def randomized_distances():
     return [torch.randn(2, 2, 5, 8, requires_grad=True) for _ in range(3)], torch.randn(2, 2, 5, 5, requires_grad=True)
 
 
@@ -33,9 +33,9 @@ def layer_of(**options):
     return Attention(config).eval(), PositionEncoding(config)
 
 
-def positions(visible=None, length=5):
+def positions_of(visible_mask=None, length=5):
     ids = torch.arange(length)[None]
-    return Positions(ids, ids, num_heads=2, scaling=8**-0.5, visible=visible)
+    return Positions(ids, ids, num_heads=2, scaling=8**-0.5, visible_mask=visible_mask)
 
 
 def loop(query, key, value, bias, causal, place):
@@ -54,10 +54,10 @@ def loop(query, key, value, bias, causal, place):
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
 def test_eager_attention_is_the_loop_forward_and_in_every_gradient(causal, biased, padded):
-    (query, key, value), bias = drawn()
+    (query, key, value), bias = randomized_distances()
     layer, encoding = layer_of(attn_implementation="eager")
-    at = positions(visible_pairs(causal, padded))
-    output, weights = layer.attend_eagerly(query, key, value, bias if biased else None, at, encoding)
+    positions = positions_of(visible_pairs(causal, padded))
+    output, weights = layer.attend_eagerly(query, key, value, bias if biased else None, positions, encoding)
     outputs, all_weights = [], []
     for row in range(2):
         first = 2 if padded and row == 1 else 0  # the loop runs over the real tokens alone
@@ -81,13 +81,13 @@ def test_eager_attention_is_the_loop_forward_and_in_every_gradient(causal, biase
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
 def test_sdpa_equals_eager_forward_and_in_every_gradient(causal, biased, padded):
-    (query, key, value), bias = drawn()
+    (query, key, value), bias = randomized_distances()
     layer, encoding = layer_of(attn_implementation="eager")
-    visible = visible_pairs(causal, padded)
+    visible_mask = visible_pairs(causal, padded)
     position_bias = bias if biased else None
-    eager, _ = layer.attend_eagerly(query, key, value, position_bias, positions(visible), encoding)
+    eager, _ = layer.attend_eagerly(query, key, value, position_bias, positions_of(visible_mask), encoding)
     sdpa, weights = ALL_ATTENTION_FUNCTIONS["sdpa"](
-        layer, query, key, value, visible, scaling=layer.scaling, is_causal=causal, position_bias=position_bias
+        layer, query, key, value, visible_mask, scaling=layer.scaling, is_causal=causal, position_bias=position_bias
     )
     assert weights is None
     kept = REAL.bool() if padded else torch.ones(2, 5, dtype=torch.bool)
@@ -103,12 +103,12 @@ def test_sdpa_equals_eager_forward_and_in_every_gradient(causal, biased, padded)
 
 
 def test_attention_dropout_drops_weights_in_training_alone():
-    (query, key, value), _ = drawn()
+    (query, key, value), _ = randomized_distances()
     layer, encoding = layer_of(attn_implementation="eager", attention_dropout=0.5)
-    at = positions(visible_pairs(False, False))
-    _, kept = layer.attend_eagerly(query, key, value, None, at, encoding)
+    positions = positions_of(visible_pairs(False, False))
+    _, kept = layer.attend_eagerly(query, key, value, None, positions, encoding)
     assert (kept > 0).all()
-    _, dropped = layer.train().attend_eagerly(query, key, value, None, at, encoding)
+    _, dropped = layer.train().attend_eagerly(query, key, value, None, positions, encoding)
     assert (dropped == 0).any()
     torch.testing.assert_close(dropped[dropped > 0], 2 * kept[dropped > 0])
 
@@ -117,11 +117,11 @@ def test_attention_dropout_drops_weights_in_training_alone():
 def test_the_layer_takes_a_bias_of_batch_size_one_for_a_larger_batch(implementation):
     layer, encoding = layer_of(attn_implementation=implementation, is_causal=False)
     states, bias = torch.randn(3, 5, 16), torch.randn(1, 2, 5, 5)
-    at = positions(torch.ones(1, 1, 5, 5, dtype=torch.bool))
-    shared, _ = layer(states, None, bias, at, encoding)
-    own, _ = layer(states, None, bias.repeat(3, 1, 1, 1), at, encoding)
+    positions = positions_of(torch.ones(1, 1, 5, 5, dtype=torch.bool))
+    shared, _ = layer(states, None, bias, positions, encoding)
+    own, _ = layer(states, None, bias.repeat(3, 1, 1, 1), positions, encoding)
     torch.testing.assert_close(shared, own)
-    without, _ = layer(states, None, None, at, encoding)
+    without, _ = layer(states, None, None, positions, encoding)
     assert not torch.allclose(shared, without, atol=1e-3)
 
 

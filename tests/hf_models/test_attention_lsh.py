@@ -38,9 +38,9 @@ def layer_of(encoding="none", causal=True, **arguments):
     return layer, module
 
 
-def positions(length, mask=None, new=None, causal=True):
+def positions_of(length, mask=None, new=None, causal=True):
     """Where the last `new` of `length` tokens stand."""
-    real = None if mask is None else mask.bool()
+    token_mask = None if mask is None else mask.bool()
     ids = torch.arange(length)[None] if mask is None else (mask.cumsum(-1) - 1).clamp(min=0)
     new = new or length
     return Positions(
@@ -50,14 +50,14 @@ def positions(length, mask=None, new=None, causal=True):
         scaling=8**-0.5,
         first_query=length - new,
         is_causal=causal,
-        real=real,
+        token_mask=token_mask,
     )
 
 
-def axes_of(layer, factors, slot=0, heads=HEADS, width=8):
+def axes_of(layer, factors, layer_idx=0, heads=HEADS, width=8):
     """What the layer hashes by, of each factor `[columns, H, R, K]`."""
     key = torch.zeros(1, heads, 1, width)
-    return [layer.axes(slot, index, factor // 2, key) for index, factor in enumerate(factors) if factor > 1]
+    return [layer.axes(layer_idx, index, factor // 2, key) for index, factor in enumerate(factors) if factor > 1]
 
 
 def reformer_of(layer, config_arguments):
@@ -117,7 +117,7 @@ def test_it_is_the_reformers_where_its_options_are(causal, rounds, buckets, reac
     theirs = reformer_forward(
         reformer, layer, [buckets] if isinstance(buckets, int) else buckets, states, mask, monkeypatch
     )
-    ours, weights = layer(states, None, None, positions(24, mask, causal=causal).turned_by(encoding), encoding)
+    ours, weights = layer(states, None, None, positions_of(24, mask, causal=causal).with_rotation(encoding), encoding)
     assert weights is None
     torch.testing.assert_close(ours[kept], theirs[kept])
     upstream = torch.randn_like(ours[kept])
@@ -135,22 +135,22 @@ def test_a_short_sequence_is_the_reformers(causal, monkeypatch):
     reformer = reformer_of(layer, {"num_buckets": 8})
     states = torch.randn(2, CHUNK, WIDTH, dtype=torch.float64)
     theirs = reformer_forward(reformer, layer, [8], states, None, monkeypatch)
-    ours, _ = layer(states, None, None, positions(CHUNK, causal=causal), encoding)
+    ours, _ = layer(states, None, None, positions_of(CHUNK, causal=causal), encoding)
     torch.testing.assert_close(ours, theirs)
 
 
 # The loops.
 
 
-def plain_forward(layer, encoding, states, slot=0):
+def plain_forward(layer, encoding, states, layer_idx=0):
     """Outputs `[S, D]` of one sequence, without padding."""
     length = len(states)
     factors = layer.num_buckets or factors_of(exponent_for(length, layer.chunk_length), layer.chunk_length)
     factors = [factor for factor in factors if factor > 1]
-    axes = axes_of(layer, factors, slot)
+    axes = axes_of(layer, factors, layer_idx)
     query, key, value = layer.project(states[None])
-    query, key = encoding.rotate(query, key, encoding.turns(torch.arange(length)[None]))
-    dense = encoding.pair_bias(positions(length).pairs())
+    query, key = encoding.rotate(query, key, encoding.rotation(torch.arange(length)[None]))
+    dense = encoding.pair_bias(positions_of(length).pairs())
     outputs = []
     for head in range(HEADS):
         plain = PlainLSH(
@@ -194,7 +194,7 @@ def test_it_is_the_loop_in_every_combination_of_options(causal, across, deduplic
     )
     for length in (4, 5, 13):
         states = torch.randn(1, length, WIDTH, requires_grad=True)
-        ours, _ = layer(states, None, None, positions(length, causal=causal), encoding)
+        ours, _ = layer(states, None, None, positions_of(length, causal=causal), encoding)
         plain = plain_forward(layer, encoding, states[0])
         assert_same_with_gradients(ours[0], plain, [states, layer.qkv_proj.weight])
 
@@ -214,7 +214,7 @@ def test_it_is_the_loop_with_any_reach_and_buckets(causal, buckets, before, afte
     )
     for length in (9, 35):  # "length" makes 4 buckets of the first, and two factors, 4 and 4, of the second
         states = torch.randn(1, length, WIDTH, requires_grad=True)
-        ours, _ = layer(states, None, None, positions(length, causal=causal), encoding)
+        ours, _ = layer(states, None, None, positions_of(length, causal=causal), encoding)
         plain = plain_forward(layer, encoding, states[0])
         assert_same_with_gradients(ours[0], plain, [states, layer.qkv_proj.weight])
 
@@ -225,7 +225,7 @@ def test_it_is_the_loop_with_encodings_that_act_on_pairs(causal, encoding):
     for circular in (False, True):
         layer, module = layer_of(encoding, causal, num_rounds=2, num_buckets=4, wrap_around=circular)
         states = torch.randn(1, 14, WIDTH, requires_grad=True)
-        ours, _ = layer(states, None, None, positions(14, causal=causal).turned_by(module), module)
+        ours, _ = layer(states, None, None, positions_of(14, causal=causal).with_rotation(module), module)
         plain = plain_forward(layer, module, states[0])
         assert_same_with_gradients(ours[0], plain, [states, layer.qkv_proj.weight, *module.parameters()])
 
@@ -249,9 +249,9 @@ def test_dropout_acts_in_training_alone():
     layer, encoding = layer_of()
     layer.config.attention_dropout = 0.5
     states = torch.randn(1, 13, WIDTH)
-    one, other = (layer.train()(states, None, None, positions(13), encoding)[0] for _ in range(2))
+    one, other = (layer.train()(states, None, None, positions_of(13), encoding)[0] for _ in range(2))
     assert not torch.allclose(one, other)
-    one, other = (layer.eval()(states, None, None, positions(13), encoding)[0] for _ in range(2))
+    one, other = (layer.eval()(states, None, None, positions_of(13), encoding)[0] for _ in range(2))
     torch.testing.assert_close(one, other)
 
 
@@ -265,13 +265,13 @@ def test_it_is_the_control_where_a_chunk_holds_all(causal):
     control.load_state_dict(layer.state_dict())
     mask = torch.tensor([[0] * 5 + [1] * 8, [1] * 13])
     states = torch.randn(2, 13, WIDTH, requires_grad=True)
-    visible = mask[:, None, None].bool() & (torch.ones(13, 13).tril().bool() if causal else True)
-    at = positions(13, mask, causal=causal)
-    at.visible = visible
+    visible_mask = mask[:, None, None].bool() & (torch.ones(13, 13).tril().bool() if causal else True)
+    positions = positions_of(13, mask, causal=causal)
+    positions.visible_mask = visible_mask
     kept = mask.bool()
     layer.config._attn_implementation = "eager"
-    dense, weights = control(states, None, None, at, encoding)
-    ours, _ = layer(states, None, None, at, encoding)
+    dense, weights = control(states, None, None, positions, encoding)
+    ours, _ = layer(states, None, None, positions, encoding)
     assert_same_with_gradients(ours[kept], dense[kept], [states])
     own = weights.diagonal(dim1=-2, dim2=-1)[1]  # of the row without padding
     alone = [1.0] + [0.0] * 12 if causal else [0.0] * 13
@@ -285,9 +285,9 @@ def test_more_rounds_come_closer_to_the_control():
         torch.manual_seed(0)
         torch.nn.init.normal_(layer.qkv_proj.weight)
         states = torch.randn(2, 64, WIDTH)
-        ours, _ = layer(states, None, None, positions(64), encoding)
+        ours, _ = layer(states, None, None, positions_of(64), encoding)
         layer.chunk_length = 64
-        whole, _ = layer(states, None, None, positions(64), encoding)
+        whole, _ = layer(states, None, None, positions_of(64), encoding)
         errors.append(((ours - whole).norm() / whole.norm()).item())
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.1
@@ -306,15 +306,19 @@ def test_a_row_depends_neither_on_its_padding_nor_on_the_side_of_it(causal, enco
     layer, module = layer_of(encoding, causal, num_buckets=buckets, **PADDED[encoding])
     lengths = (3, 9, 17, 40)  # one is no longer than a chunk, one has buckets of two factors
     rows = [torch.randn(length, WIDTH) for length in lengths]
-    places = [positions(len(row), causal=causal).turned_by(module) for row in rows]
-    alone = [layer(row[None], None, None, at, module)[0][0] for row, at in zip(rows, places, strict=True)]
+    places = [positions_of(len(row), causal=causal).with_rotation(module) for row in rows]
+    alone = [
+        layer(row[None], None, None, positions, module)[0][0] for row, positions in zip(rows, places, strict=True)
+    ]
     for longest in (40, 43):
         for side in ("left", "right"):
             states, mask = torch.randn(4, longest, WIDTH), torch.zeros(4, longest, dtype=torch.long)
             for index, row in enumerate(rows):
                 columns = slice(longest - len(row), None) if side == "left" else slice(0, len(row))
                 states[index, columns], mask[index, columns] = row, 1
-            outputs, _ = layer(states, None, None, positions(longest, mask, causal=causal).turned_by(module), module)
+            outputs, _ = layer(
+                states, None, None, positions_of(longest, mask, causal=causal).with_rotation(module), module
+            )
             assert outputs.isfinite().all()
             for index, own in enumerate(alone):
                 torch.testing.assert_close(outputs[index][mask[index].bool()], own, **CLOSE)
@@ -350,30 +354,32 @@ def test_more_axes_begin_with_the_same_ones():
         torch.testing.assert_close(own, axes[-1][: len(own)], rtol=0, atol=0)
     assert len(axes[-1].unique()) == axes[-1].numel()
     # The same in every process, on every machine.
-    drawn = seeded_axes(7, columns=2, heads=1, rounds=1, width=2).flatten()
-    torch.testing.assert_close(drawn, torch.tensor([-0.146795, 0.786141, 0.946822, -1.114344]), rtol=0, atol=1e-6)
+    randomized_distances = seeded_axes(7, columns=2, heads=1, rounds=1, width=2).flatten()
+    torch.testing.assert_close(
+        randomized_distances, torch.tensor([-0.146795, 0.786141, 0.946822, -1.114344]), rtol=0, atol=1e-6
+    )
 
 
 def test_hashing_is_seeded_and_leaves_the_global_generator_alone():
     states, weights = torch.randn(1, 40, WIDTH), torch.randn(2 * WIDTH, WIDTH)
 
-    def output(seed, slot=0):
+    def output(seed, layer_idx=0):
         layer, encoding = layer_of(seed=seed)
         layer.qkv_proj.weight.data.copy_(weights)
         before = torch.get_rng_state()
-        found, _ = layer(states, None, None, positions(40), encoding, slot=slot)
+        found, _ = layer(states, None, None, positions_of(40), encoding, layer_idx=layer_idx)
         if seed is not None:
             assert torch.equal(before, torch.get_rng_state())
         return found
 
     torch.testing.assert_close(output(0), output(0), rtol=0, atol=0)
     assert not torch.allclose(output(0), output(1))
-    assert not torch.allclose(output(0), output(0, slot=1))
+    assert not torch.allclose(output(0), output(0, layer_idx=1))
     assert not torch.allclose(output(None), output(None))
     torch.manual_seed(1)
-    drawn = output(None)
+    randomized_distances = output(None)
     torch.manual_seed(1)
-    torch.testing.assert_close(output(None), drawn, rtol=0, atol=0)
+    torch.testing.assert_close(output(None), randomized_distances, rtol=0, atol=0)
 
 
 # In the models.
@@ -409,10 +415,10 @@ def test_no_pair_bias_or_mask_of_all_pairs_is_made(monkeypatch):
         layer.register_forward_pre_hook(lambda module, given: seen.append(given))
     model(tokens(2, 24), attention_mask=torch.ones(2, 24, dtype=torch.long))
     assert len(seen) == 2
-    for _, mask, bias, at, _ in seen:
+    for _, mask, bias, positions, _ in seen:
         assert mask is None
         assert bias is None
-        assert at.visible is None
+        assert positions.visible_mask is None
 
 
 class Largest(TorchDispatchMode):
@@ -522,25 +528,25 @@ def test_what_cannot_be_is_refused(message):
 
 
 class Gated(PositionEncoding):
-    """Leaves a trace."""
+    """Has key features."""
 
-    def trace(self, states):
+    def key_features(self, states):
         return states
 
 
 class Rowwise(PositionEncoding):
     """Makes the scores."""
 
-    def scores(self, query, key, bias, at):
-        return super().scores(query, key, bias, at)
+    def scores(self, query, key, bias, positions):
+        return super().scores(query, key, bias, positions)
 
 
 @pytest.mark.parametrize(
     ("encoding", "message"),
     [
-        ("gated", "cannot work with Gated, whose 'trace'"),
+        ("gated", "cannot work with Gated, whose 'key_features'"),
         ("rowwise", "cannot work with Rowwise, whose 'scores'"),
-        ("rope+gated", "cannot work with Gated, whose 'trace'"),
+        ("rope+gated", "cannot work with Gated, whose 'key_features'"),
     ],
 )
 def test_encodings_that_read_all_pairs_are_refused(encoding, message, monkeypatch):
@@ -557,11 +563,11 @@ def test_normalizers_with_weights_of_their_own_are_refused(monkeypatch):
     from hf_models.attention_normalizers import NORMALIZERS, Softmax
 
     class Own(Softmax):
-        def weights(self, scores, visible):
-            return super().weights(scores, visible)
+        def weights(self, scores, visible_mask):
+            return super().weights(scores, visible_mask)
 
     class Warm(Softmax):
-        def temperature(self, states, at):
+        def temperature(self, states, positions):
             return torch.full((1, 1, states.shape[1], 1), 2.0)
 
     monkeypatch.setitem(NORMALIZERS, "own", Own)

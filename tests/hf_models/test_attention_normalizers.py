@@ -28,10 +28,10 @@ def normalizer_of(entry, noise=0.0, **options):
     return normalizer
 
 
-def looking(visible):
+def looking(visible_mask):
     """Positions with these keys visible `[B, 1, Tq, Tk]`."""
-    ids = torch.arange(visible.shape[-1])[None]
-    return Positions(ids, ids, HEADS, 1.0, visible=visible)
+    ids = torch.arange(visible_mask.shape[-1])[None]
+    return Positions(ids, ids, HEADS, 1.0, visible_mask=visible_mask)
 
 
 def causal(length):
@@ -50,13 +50,13 @@ def states_of(model, input_ids, **options):
 def test_weights_are_none_of_what_is_hidden_and_sum_to_one_at_most(name):
     normalizer = normalizer_of(name)
     scores = 3 * torch.randn(2, HEADS, 6, 6)
-    visible = causal(6) & torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()[:, None, None]
-    weights = normalizer.weights(scores, visible)
-    sees = visible.any(-1).expand(-1, HEADS, -1)
+    visible_mask = causal(6) & torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()[:, None, None]
+    weights = normalizer.weights(scores, visible_mask)
+    needs_visible_mask = visible_mask.any(-1).expand(-1, HEADS, -1)
     assert weights.isfinite().all()
-    assert not weights[~visible.expand_as(weights) & sees[..., None]].any()
+    assert not weights[~visible_mask.expand_as(weights) & needs_visible_mask[..., None]].any()
     assert (weights >= 0).all()
-    total = weights.sum(-1)[sees]
+    total = weights.sum(-1)[needs_visible_mask]
     assert (total <= 1 + 1e-5).all() if name == "stick_breaking" else torch.allclose(total, torch.ones_like(total))
 
 
@@ -79,7 +79,9 @@ def test_temperatures_count_the_keys_of_a_window(name):
     model = build(name, **options, attn_implementation="eager")
     layer, seen = model.layers[0].attention, []
     temperature = layer.normalizer.temperature
-    layer.normalizer.temperature = lambda states, at: seen.append(at.visible.sum(-1)) or temperature(states, at)
+    layer.normalizer.temperature = lambda states, positions: (
+        seen.append(positions.visible_mask.sum(-1)) or temperature(states, positions)
+    )
     states_of(model, tokens(1, 6))
     assert seen[0].flatten().tolist() == [1, 2, 3, 3, 3, 3]
 
@@ -110,10 +112,10 @@ def test_ssmax_keeps_the_best_key_at_any_length():
     for length in (10, 1000, 100_000):
         scores = torch.full((1, 1, 1, length), -2.0)
         scores[..., -1] = 3.0
-        at = looking(torch.ones(1, 1, 1, length, dtype=torch.bool))
+        positions = looking(torch.ones(1, 1, 1, length, dtype=torch.bool))
         normalizer = normalizer_of("ssmax")
-        temperature = normalizer.temperature(None, at)[:, :1]
-        assert normalizer.weights(scores * temperature, at.visible)[..., -1] > 0.92
+        temperature = normalizer.temperature(None, positions)[:, :1]
+        assert normalizer.weights(scores * temperature, positions.visible_mask)[..., -1] > 0.92
     assert scores.softmax(-1)[..., -1] < 0.01
 
 
@@ -215,8 +217,8 @@ def test_entmax_is_sparse_and_ties_share():
 def test_entmax_of_one_visible_key_has_no_gradient_and_of_none_is_finite():
     normalizer = normalizer_of("entmax")
     scores = torch.randn(1, HEADS, 3, 3, requires_grad=True)
-    visible = torch.tensor([[0, 0, 0], [0, 1, 0], [1, 1, 1]]).bool()[None, None]
-    weights = normalizer.weights(scores, visible)
+    visible_mask = torch.tensor([[0, 0, 0], [0, 1, 0], [1, 1, 1]]).bool()[None, None]
+    weights = normalizer.weights(scores, visible_mask)
     assert weights.isfinite().all()
     weights.square().sum().backward()
     assert not scores.grad[..., :2, :].any()

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from hf_models.attention_normalizers import NORMALIZERS
 from hf_models.attention_registry import ATTENTION_TYPES
 from hf_models.position_registry import POSITION_ENCODINGS
-from tests.hf_models import model_cases, test_every_encoding, test_modeling_seq2seq, test_recurrent_stack
+from tests.hf_models import model_cases, test_every_encoding, test_layer_looped, test_modeling_seq2seq
 from tests.hf_models.model_cases import CASES, REPRESENTATIVES, heads_of, labels_for, pad, ragged
 
 
@@ -126,10 +126,10 @@ def test_what_hashes_alike_attends_in_float64(options):
 WAYS = ((True, "eager"), (False, "sdpa"))  # whether in training, and the attention
 
 
-@pytest.mark.parametrize("rule", test_recurrent_stack.RULES)
+@pytest.mark.parametrize("rule", test_layer_looped.RULES)
 def test_every_way_to_halt_computes_in_float64(rule):
-    for shape in (shape for other, shape in test_recurrent_stack.CASES if other == rule):
-        options = {**test_recurrent_stack.RULES[rule], **test_recurrent_stack.SHAPES[shape]}
+    for shape in (shape for other, shape in test_layer_looped.CASES if other == rule):
+        options = {**test_layer_looped.RULES[rule], **test_layer_looped.SHAPES[shape]}
         for training, implementation in WAYS:
             model = model_cases.build("universal-act", "ForMaskedLM", **options, attn_implementation=implementation)
             check(model.train(training), input_ids=IDS, attention_mask=MASK, labels=labels_for("ForMaskedLM"))

@@ -16,7 +16,7 @@ from tests.hf_models.model_cases import (
     ragged,
     tokens,
 )
-from tests.hf_models.registered_models import GENERATING
+from tests.hf_models.registered_models import GENERATING, is_seq2seq
 from tests.hf_models.registered_models import build as registered
 
 
@@ -127,6 +127,23 @@ def test_a_cache_of_fixed_size_gives_the_same_tokens(case):
     input_ids, mask = pad(ragged(), "left")
     answer = generate(model, input_ids, mask, cache_implementation="static")
     assert torch.equal(answer, generate(model, input_ids, mask))
+
+
+# These count columns, padding included: a window, and a convolution.
+BY_COLUMN = ("attention-sliding", "path-causal", "path+fox-causal")
+
+
+@pytest.mark.parametrize("case", [case for case in GENERATING if not is_seq2seq(case) and case not in BY_COLUMN])
+def test_a_prompt_with_padding_within_generates_as_one_without(case):
+    model = registered(case)
+    prompt = tokens(1, 5)
+    expected = generate(model, prompt)
+    row, mask = torch.full((1, 8), PAD), torch.tensor([[0, 1, 0, 1, 1, 0, 1, 1]])
+    row[mask.bool()] = prompt[0]
+    for options in ({}, {"use_cache": False}):
+        assert torch.equal(generate(model, row, mask, **options), expected)
+        # The library reads the next token off the last position: after padding it means nothing, but comes.
+        assert generate(model, row, 1 - mask, **options).shape == expected.shape
 
 
 @pytest.mark.parametrize("cache_steps", [1, 2, 3])

@@ -1,6 +1,6 @@
 """Adaptive computation time: its identities, and the ponder loss.
 
-The stack as a whole is compared with loops over positions in test_recurrent_stack.
+The stack as a whole is compared with loops over positions in test_layer_looped.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_models.halting_act import Halting, HaltingRule, PublishedHalting, weigh
+from hf_models.halting_act import Halting, HaltingRule, PublishedHalting, mean_ponder_cost
 from tests.hf_models.model_cases import CLOSE, build, config_of, labels_for, tokens
 from tests.hf_models.plain_recurrence import Published
 
@@ -32,10 +32,10 @@ def probabilities(steps=5):
     return numbers.map(lambda values: torch.tensor(values).view(shape))
 
 
-def run(chances, threshold=0.99, real=None, states=None):
+def run(chances, threshold=0.99, token_mask=None, states=None):
     """All steps with given probabilities; the halting after each. States are one unless given."""
     states = torch.ones(*chances.shape[1:], 1) if states is None else states
-    rule, halting, output = rule_of(chances, threshold), Halting.start(states, real), torch.zeros_like(states)
+    rule, halting, output = rule_of(chances, threshold), Halting.start(states, token_mask), torch.zeros_like(states)
     for number in range(len(chances)):
         halting = rule.advance(halting, states, states, number == len(chances) - 1)
         output = rule.mix(output, halting.weight, states)
@@ -147,11 +147,11 @@ def test_the_halting_probability_is_a_sigmoid_of_a_linear_map_that_begins_as_con
 # The ponder loss.
 
 
-def plain_loss(cost, real, labels, items):
+def plain_loss(cost, token_mask, labels, items):
     """Each row's mean over its real positions, times its number of labels, over the number of all labels."""
     total, count = torch.tensor(0.0), 0
     for row in range(len(cost)):
-        costs = [cost[row, t] for t in range(cost.shape[1]) if real[row, t]]
+        costs = [cost[row, t] for t in range(cost.shape[1]) if token_mask[row, t]]
         scored = int((labels[row] != -100).sum())
         total = total + scored * sum(costs) / len(costs)
         count += scored
@@ -162,30 +162,30 @@ def plain_loss(cost, real, labels, items):
 def test_the_ponder_loss_is_its_definition_forward_and_in_its_gradient(items):
     cost = torch.rand(2, 3, requires_grad=True)
     labels = torch.tensor([[1, -100, 2], [-100, -100, 5]])
-    ours, plain = weigh(cost, REAL, labels, items), plain_loss(cost, REAL, labels, items)
+    ours, plain = mean_ponder_cost(cost, REAL, labels, items), plain_loss(cost, REAL, labels, items)
     torch.testing.assert_close(ours, plain)
     torch.testing.assert_close(torch.autograd.grad(ours, cost), torch.autograd.grad(plain, cost))
 
 
 def test_without_labels_and_padding_the_ponder_loss_is_the_mean_cost():
-    assert weigh(torch.tensor([[1.5, 2.25], [4.0, 4.0]]), None, None).item() == pytest.approx(11.75 / 4)
+    assert mean_ponder_cost(torch.tensor([[1.5, 2.25], [4.0, 4.0]]), None, None).item() == pytest.approx(11.75 / 4)
 
 
 def test_four_micro_batches_of_one_add_up_to_one_of_four():
-    cost, real, labels = torch.rand(4, 6), torch.ones(4, 6), torch.randint(0, 9, (4, 6))
-    real[2, :4] = 0
+    cost, token_mask, labels = torch.rand(4, 6), torch.ones(4, 6), torch.randint(0, 9, (4, 6))
+    token_mask[2, :4] = 0
     labels[0, :5], labels[1, :2] = -100, -100
     items = (labels != -100).sum()
-    whole = weigh(cost, real, labels, items)
-    torch.testing.assert_close(whole, weigh(cost, real, labels))
-    parts = [weigh(cost[r : r + 1], real[r : r + 1], labels[r : r + 1], items) for r in range(4)]
+    whole = mean_ponder_cost(cost, token_mask, labels, items)
+    torch.testing.assert_close(whole, mean_ponder_cost(cost, token_mask, labels))
+    parts = [mean_ponder_cost(cost[r : r + 1], token_mask[r : r + 1], labels[r : r + 1], items) for r in range(4)]
     torch.testing.assert_close(sum(parts), whole)
 
 
 def test_a_batch_without_labels_or_real_tokens_costs_nothing():
     ones, none = torch.ones(2, 3), torch.full((2, 3), -100)
-    assert weigh(ones, None, none).item() == 0
-    assert weigh(ones, torch.zeros(2, 3), torch.ones(2, 3)).item() == 0
+    assert mean_ponder_cost(ones, None, none).item() == 0
+    assert mean_ponder_cost(ones, torch.zeros(2, 3), torch.ones(2, 3)).item() == 0
 
 
 @pytest.mark.parametrize("halting", ["act", "ponder_net"])

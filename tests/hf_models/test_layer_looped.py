@@ -6,7 +6,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from hf_models import UniversalTransformerForCausalLM
 from hf_models.halting_packing import Packing
-from hf_models.layer_looped import RecurrentStack
+from hf_models.layer_looped import LoopedLayers
 from tests.hf_models import plain_recurrence, references
 from tests.hf_models.model_cases import (
     CLOSE,
@@ -62,7 +62,7 @@ def model_of(rule, shape="coordinate", **options):
 @pytest.fixture
 def dense(monkeypatch):
     """Makes all positions be computed."""
-    return lambda: monkeypatch.setattr(RecurrentStack, "packs", lambda self: False)
+    return lambda: monkeypatch.setattr(LoopedLayers, "packs", lambda self: False)
 
 
 @pytest.fixture
@@ -266,19 +266,19 @@ def test_positions_halt_under_a_sliding_window(implementation, dense, packings):
     options = {"attention_types": "sliding", "sliding_window": 3, "position_encoding": "alibi"}
     model = model_of("act", attn_implementation=implementation, num_shared_layers=2, **options)
     input_ids, mask = pad(ragged((5, 9, 2)), "left")
-    real = mask.bool()
+    token_mask = mask.bool()
     packed = model(input_ids, attention_mask=mask, use_cache=False)
     assert packings
-    assert len(packed.ponder_steps[real].unique()) > 1
+    assert len(packed.ponder_steps[token_mask].unique()) > 1
     first = model(input_ids[:, :6], attention_mask=mask[:, :6], use_cache=True)
     rest = model(input_ids[:, 6:], attention_mask=mask, past_key_values=first.past_key_values)
     cached = torch.cat([first.last_hidden_state, rest.last_hidden_state], 1)
-    torch.testing.assert_close(cached[real], packed.last_hidden_state[real], **CLOSE)
+    torch.testing.assert_close(cached[token_mask], packed.last_hidden_state[token_mask], **CLOSE)
     dense()
     whole = model(input_ids, attention_mask=mask, use_cache=False)
-    torch.testing.assert_close(whole.last_hidden_state[real], packed.last_hidden_state[real], **CLOSE)
+    torch.testing.assert_close(whole.last_hidden_state[token_mask], packed.last_hidden_state[token_mask], **CLOSE)
     wide = model_of("act", num_shared_layers=2, position_encoding="alibi")(input_ids, attention_mask=mask)
-    assert not torch.allclose(wide.last_hidden_state[real], packed.last_hidden_state[real], atol=1e-3)
+    assert not torch.allclose(wide.last_hidden_state[token_mask], packed.last_hidden_state[token_mask], atol=1e-3)
 
 
 def test_only_running_positions_are_computed_and_finished_sequences_leave(packings):
@@ -317,8 +317,8 @@ def test_a_few_finished_sequences_stay_among_the_others(side, dense, packings):
     dense()
     whole = model(input_ids, attention_mask=mask, use_cache=False)
     assert torch.equal(whole.ponder_steps, steps)
-    real = mask.bool()
-    torch.testing.assert_close(packed.last_hidden_state[real], whole.last_hidden_state[real], **CLOSE)
+    token_mask = mask.bool()
+    torch.testing.assert_close(packed.last_hidden_state[token_mask], whole.last_hidden_state[token_mask], **CLOSE)
 
 
 def test_a_halted_position_is_frozen_bit_by_bit(dense):
@@ -431,10 +431,10 @@ def test_random_numbers_of_steps_in_training_alone(kind, mean):
     stack.train()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        drawn = torch.tensor([stack.draw_steps() for _ in range(4000)]).float()
-    assert drawn.min() == 1
-    assert drawn.mean() == pytest.approx(mean, rel=0.05)
-    assert drawn.max() == 8 if kind == "uniform" else drawn.max() > 16
+        randomized_distances = torch.tensor([stack.draw_steps() for _ in range(4000)]).float()
+    assert randomized_distances.min() == 1
+    assert randomized_distances.mean() == pytest.approx(mean, rel=0.05)
+    assert randomized_distances.max() == 8 if kind == "uniform" else randomized_distances.max() > 16
 
 
 @pytest.mark.parametrize("halting", ["none", "act"])

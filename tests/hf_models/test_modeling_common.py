@@ -5,11 +5,13 @@ import contextlib
 import pytest
 import torch
 
+from hf_models.layer_looped import HALTING_RULES
 from tests.hf_models.model_cases import (
     ATTENTION_CASES,
     CASES,
     CLOSE,
     ENCODINGS,
+    HEADS,
     RECURRENT,
     REPRESENTATIVES,
     VOCABULARY,
@@ -26,6 +28,9 @@ from tests.hf_models.model_cases import (
     spread,
     tokens,
 )
+from tests.hf_models.registered_models import CASES as REGISTERED
+from tests.hf_models.registered_models import build as registered
+from tests.hf_models.registered_models import is_seq2seq
 
 
 def last_width(head: str, model) -> int:
@@ -58,6 +63,19 @@ def test_forward_has_the_shape_of_its_head(case, head):
     output = main_output(model(tokens()))
     assert output.shape == ((3, 3) if head == "ForSequenceClassification" else (3, 7, last_width(head, model)))
     assert output.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("case", "head"),
+    [(case, None) for case in REGISTERED] + [(f"halting-{rule}", head) for rule in HALTING_RULES for head in HEADS],
+)
+def test_without_labels_each_output_in_evaluation_has_an_entry_for_every_sequence(case, head):
+    # Pipelines of transformers split a batch so.
+    output = registered(case, head)(
+        input_ids=tokens(), **({"decoder_input_ids": tokens()} if is_seq2seq(case) else {})
+    )
+    sizes = {name: value.shape[:1] for name, value in output.items() if isinstance(value, torch.Tensor)}
+    assert sizes == dict.fromkeys(sizes, (3,))
 
 
 @pytest.mark.parametrize(("case", "head"), [pair for pair in pairs() if pair[1] != "Model"])
@@ -115,8 +133,8 @@ def test_eager_attention_weights_are_returned_and_sum_to_one(case):
     assert len(attentions) == model.config.num_hidden_layers
     for weights in attentions:
         assert weights.shape == (3, 2, 7, 7)
-        real = weights.transpose(1, 2)[mask.bool()]  # [tokens, H, Tk]
-        torch.testing.assert_close(real.sum(-1), torch.ones(int(mask.sum()), 2))
+        token_mask = weights.transpose(1, 2)[mask.bool()]  # [tokens, H, Tk]
+        torch.testing.assert_close(token_mask.sum(-1), torch.ones(int(mask.sum()), 2))
         hidden = weights * (1 - mask)[:, None, None, :]
         assert hidden.transpose(1, 2)[mask.bool()].abs().max() == 0
         if model.config.is_causal:

@@ -278,10 +278,10 @@ def test_attention_to_the_source_is_the_formula_forward_and_backward(implementat
     torch.manual_seed(0)
     layer = CrossAttention(config)
     source, states = torch.randn(2, 6, 16, requires_grad=True), torch.randn(2, 4, 16, requires_grad=True)
-    real = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 0]]).bool()
-    found, weights = layer(states, *layer.offer(source), real[:, None, None])
+    token_mask = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 0]]).bool()
+    found, weights = layer(states, *layer.offer(source), token_mask[:, None, None])
     assert (weights is None) == (implementation == "sdpa")
-    rows = zip(states, source, real, strict=True)
+    rows = zip(states, source, token_mask, strict=True)
     plain = [[look_at_source(layer, state, seen[kept]) for state in row] for row, seen, kept in rows]
     expected = torch.stack([torch.stack(row) for row in plain])
     torch.testing.assert_close(found, expected, **CLOSE)
@@ -301,9 +301,9 @@ def test_a_decoder_layer_is_three_sublayers_with_residuals_and_norms(case):
     (layer,) = model.model.decoder_layers()
     layer.register_forward_hook(lambda module, given, output: seen.append((given, output)))
     model(tokens(), decoder_input_ids=tokens(3, 4), use_cache=False)
-    (states, mask, bias, at, encoding, *source), output = seen[0]
+    (states, mask, bias, positions, encoding, *source), output = seen[0]
     sublayers = [
-        (layer.attention_norm, lambda states: layer.attention(states, mask, bias, at, encoding)[0]),
+        (layer.attention_norm, lambda states: layer.attention(states, mask, bias, positions, encoding)[0]),
         (layer.cross_attention_norm, lambda states: layer.cross_attention(states, *source)[0]),
         (layer.feed_forward_norm, layer.feed_forward),
     ]

@@ -176,8 +176,8 @@ def test_jumps_by_the_input_are_the_loop_with_each_rows_own_length(side):
 )
 def test_the_input_ends_before_its_first_end(ids, mask, length):
     model = build("tape_rnn", "Model", **{**INPUT, "input_end_token_id": [END, 9]})
-    real = None if mask is None else torch.tensor([mask]).bool()
-    assert model.input_lengths(torch.tensor([ids]), real).tolist() == [length]
+    token_mask = None if mask is None else torch.tensor([mask]).bool()
+    assert model.input_lengths(torch.tensor([ids]), token_mask).tolist() == [length]
 
 
 def generate(model, input_ids, mask, **options):

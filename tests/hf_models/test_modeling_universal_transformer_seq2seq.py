@@ -104,17 +104,17 @@ def test_both_sides_halt_and_pay_for_it(case):
     source, mask = pad(ragged(), "left")
     labels = targets()
     output = model(source, attention_mask=mask, labels=labels)
-    for steps, real in ((output.encoder_ponder_steps, mask.bool()), (output.ponder_steps, labels != -100)):
-        assert steps.shape == real.shape
-        assert (steps[~real] == 0).all()
-        assert ((steps[real] >= 1) & (steps[real] <= 4)).all()
-        assert len(steps[real].unique()) > 1
+    for steps, token_mask in ((output.encoder_ponder_steps, mask.bool()), (output.ponder_steps, labels != -100)):
+        assert steps.shape == token_mask.shape
+        assert (steps[~token_mask] == 0).all()
+        assert ((steps[token_mask] >= 1) & (steps[token_mask] <= 4)).all()
+        assert len(steps[token_mask].unique()) > 1
     counts, cost = (labels != -100).sum(-1), 0
-    for steps, rest, real in (
+    for steps, rest, token_mask in (
         (output.encoder_ponder_steps, output.encoder_remainders, mask),
         (output.ponder_steps, output.remainders, (labels != -100).long()),
     ):
-        means = ((steps + rest) * real).sum(-1) / real.sum(-1).clamp(min=1)
+        means = ((steps + rest) * token_mask).sum(-1) / token_mask.sum(-1).clamp(min=1)
         cost = cost + (means * counts).sum() / counts.sum()
     torch.testing.assert_close(output.ponder_loss, cost)
     task = nn.functional.cross_entropy(output.logits[labels != -100], labels[labels != -100])
@@ -165,15 +165,15 @@ def test_an_exit_is_the_decoders_where_the_encoder_halts_by_itself():
 def test_ponder_net_takes_every_step_in_training_and_stops_at_its_threshold_in_evaluation():
     model, labels = build(PONDER_NET), targets()
     output = model.train()(tokens(), labels=labels)
-    real = labels != -100
-    assert set(output.ponder_steps[real].tolist()) == {4.0}
+    token_mask = labels != -100
+    assert set(output.ponder_steps[token_mask].tolist()) == {4.0}
     chances = torch.stack(model.model(tokens(), decoder_input_ids=tokens(3, NEW)).halting_probabilities)
     torch.testing.assert_close(chances.sum(0), torch.ones(3, NEW))
     steps = model.eval()(tokens(), labels=labels).ponder_steps
-    assert (steps[~real] == 0).all()
-    assert len(steps[real].unique()) > 1
+    assert (steps[~token_mask] == 0).all()
+    assert len(steps[token_mask].unique()) > 1
     model.model.decoder.config.halting_threshold = 1e-9
-    assert set(model(tokens(), labels=labels).ponder_steps[real].tolist()) == {1.0}
+    assert set(model(tokens(), labels=labels).ponder_steps[token_mask].tolist()) == {1.0}
 
 
 def test_what_may_change_after_training_is_told_at_loading_or_to_each_side(tmp_path):
@@ -207,8 +207,8 @@ def test_states_and_logits_of_every_step_are_given_on_request(case):
         halted = torch.stack(output.step_logits).gather(
             0, (output.ponder_steps.long() - 1).clamp(min=0)[None, :, :, None].expand(1, -1, -1, 17)
         )[0]
-        real = targets() != -100
-        torch.testing.assert_close(output.logits[real], halted[real])
+        token_mask = targets() != -100
+        torch.testing.assert_close(output.logits[token_mask], halted[token_mask])
     plain = model(tokens(), labels=targets())
     torch.testing.assert_close(plain.logits[targets() != -100], output.logits[targets() != -100], **CLOSE)
     assert not {"step_states", "step_logits", "encoder_step_states"} & plain.keys()

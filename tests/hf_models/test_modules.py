@@ -132,5 +132,5 @@ def test_flex_attention_calls_the_modules_of_a_bias_that_it_inlines():
     inputs = {name: value for name, value in batch().items() if name != "labels"}
     with uncompiled():
         first, second = (guarded(model)(**inputs).last_hidden_state for model in models)
-    real = inputs["attention_mask"].bool()
-    torch.testing.assert_close(second[real], first[real], rtol=1e-4, atol=1e-5)
+    token_mask = inputs["attention_mask"].bool()
+    torch.testing.assert_close(second[token_mask], first[token_mask], rtol=1e-4, atol=1e-5)

@@ -45,10 +45,10 @@ def test_a_sequence_begins_where_ids_start_again(lengths, offset, data):
     # Padding between the tokens, whatever its ids, begins nothing.
     total = ids.shape[1]
     places = data.draw(st.permutations(range(2 * total)))[:total]
-    real = torch.zeros(1, 2 * total, dtype=torch.long)
-    real[0, places] = 1
-    spread = torch.randint(9, (1, 2 * total)).masked_scatter(real.bool(), ids)
-    assert torch.equal(find_sequences(spread, real, 1)[real.bool()], expected[0])
+    token_mask = torch.zeros(1, 2 * total, dtype=torch.long)
+    token_mask[0, places] = 1
+    spread = torch.randint(9, (1, 2 * total)).masked_scatter(token_mask.bool(), ids)
+    assert torch.equal(find_sequences(spread, token_mask, 1)[token_mask.bool()], expected[0])
 
 
 def test_ids_with_gaps_are_one_sequence():
@@ -132,10 +132,10 @@ def test_a_compiled_model_keeps_sequences_apart_too(case):
 @pytest.mark.parametrize("scheme", ["random_offset", "randomized"])
 def test_given_ids_of_random_schemes_that_fall_begin_a_sequence(scheme):
     model = build("rope-causal", position_ids_scheme=scheme, eval_position_ids_scheme=scheme)
-    drawn = [3 + torch.arange(len(each)) * 2 for each in SEQUENCES]
+    randomized_distances = [3 + torch.arange(len(each)) * 2 for each in SEQUENCES]
     with torch.no_grad():
-        found = model(torch.cat(SEQUENCES)[None], position_ids=torch.cat(drawn)[None]).logits
-        pairs = zip(SEQUENCES, drawn, strict=True)
+        found = model(torch.cat(SEQUENCES)[None], position_ids=torch.cat(randomized_distances)[None]).logits
+        pairs = zip(SEQUENCES, randomized_distances, strict=True)
         expected = [model(each[None], position_ids=ids[None]).logits for each, ids in pairs]
     torch.testing.assert_close(found, torch.cat(expected, dim=1), **CLOSE)
 

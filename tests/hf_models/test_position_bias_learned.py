@@ -171,10 +171,15 @@ def test_flex_attention_inlines_a_scalar_bias(entry, causal):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_drawn_distances_stand_for_the_real_ones(name):
-    encoding, drawn = initialised(POSITION_ENCODINGS[name](with_heads(4))), torch.tensor([[0, 2, 9, 11, 30, 44]])
-    at = Positions(torch.arange(6)[None], torch.arange(6)[None], 4, 1.0, drawn=drawn)
+    encoding, randomized_distances = (
+        initialised(POSITION_ENCODINGS[name](with_heads(4))),
+        torch.tensor([[0, 2, 9, 11, 30, 44]]),
+    )
+    positions = Positions(
+        torch.arange(6)[None], torch.arange(6)[None], 4, 1.0, randomized_distances=randomized_distances
+    )
     wide = bias_of(encoding, torch.tensor([[0, 30]]), 4)
-    assert torch.equal(encoding.pair_bias(at.pairs())[0, :, 4, 0], wide[0, :, 1, 0])
+    assert torch.equal(encoding.pair_bias(positions.pairs())[0, :, 4, 0], wide[0, :, 1, 0])
 
 
 # ALiBi and NAPE.

@@ -54,12 +54,12 @@ def initial(entry, **options):
     return model_cases.class_of(config, "Model")(config).encodings[0]
 
 
-def positions(length, causal=True, ids=None, batch=1, **fields):
+def positions_of(length, causal=True, ids=None, batch=1, **fields):
     """A sequence of this length, seen as a whole."""
     ids = torch.arange(length)[None].expand(batch, -1) if ids is None else ids
-    visible = torch.ones(batch, 1, length, length, dtype=torch.bool)
-    visible = visible.tril() if causal else visible
-    return Positions(ids, ids, HEADS, WIDTH**-0.5, is_causal=causal, visible=visible, **fields)
+    visible_mask = torch.ones(batch, 1, length, length, dtype=torch.bool)
+    visible_mask = visible_mask.tril() if causal else visible_mask
+    return Positions(ids, ids, HEADS, WIDTH**-0.5, is_causal=causal, visible_mask=visible_mask, **fields)
 
 
 def queries_and_keys(length, batch=1, seed=0):
@@ -120,15 +120,15 @@ def attend(entry, states, causal=True, window=None, plain_class=None):
     encoding, config = encoding_of(entry, causal, **options)
     layer = Attention(config)
     length = len(states)
-    at = positions(length, causal).turned_by(encoding)
-    seen = torch.zeros_like(at.visible)
+    positions = positions_of(length, causal).with_rotation(encoding)
+    seen = torch.zeros_like(positions.visible_mask)
     for i in range(length):
         seen[..., i, visible_keys(i, length, causal, window)] = True
-    at.visible = seen
+    positions.visible_mask = seen
     name = entry if isinstance(entry, str) else entry["name"]
     plain = (plain_class or PLAIN_ENCODINGS[name])(encoding, config)
     expected = plain_attention(states, layer, plain, PlainNormalizer(None, config), list(range(length)), window)
-    output, _ = layer(states[None], None, encoding.pair_bias(at.pairs()), at, encoding)
+    output, _ = layer(states[None], None, encoding.pair_bias(positions.pairs()), positions, encoding)
     return output[0], expected
 
 
@@ -158,8 +158,10 @@ class PlainPaTHFoX(PlainScores):
         super().__init__(encoding, config)
         self.path, self.fox = PlainPaTH(encoding.parts[0], config), PlainFoX(encoding.parts[1], config)
 
-    def score(self, h, i, j, visible, at):
-        return self.path.score(h, i, j, visible, at) + self.fox.content_bias(h, i, j, visible, at)
+    def score(self, h, i, j, visible_mask, positions):
+        return self.path.score(h, i, j, visible_mask, positions) + self.fox.content_bias(
+            h, i, j, visible_mask, positions
+        )
 
 
 @pytest.mark.parametrize(("entry", "plain"), [("rope+fox", PlainRoPEFoX), ("path+fox", PlainPaTHFoX)])
@@ -172,10 +174,10 @@ def test_the_order_of_the_parts_does_not_matter_to_the_traces():
     (first, _), (second, _) = encoding_of("path+fox"), encoding_of("fox+path")
     second.parts[0].load_state_dict(first.parts[1].state_dict())
     second.parts[1].load_state_dict(first.parts[0].state_dict())
-    states, (query, key), at = torch.randn(1, 5, 16), queries_and_keys(5), positions(5)
+    states, (query, key), positions = torch.randn(1, 5, 16), queries_and_keys(5), positions_of(5)
     scores = []
     for encoding in (first, second):
-        own = at.with_traces(encoding.trace(states))
+        own = positions.with_key_features(encoding.key_features(states))
         scores.append(encoding.scores(query, key, encoding.bias(query, key, own), own))
     torch.testing.assert_close(*scores)
 
@@ -217,8 +219,8 @@ def check_against_bert(entry, theirs, states, weights, relative=None):
     ours = Attention(config)
     ours.qkv_proj.weight.copy_(torch.cat([theirs.linear_q.weight, theirs.linear_k.weight, theirs.linear_v.weight]))
     ours.o_proj.weight.copy_(theirs.linear_out.weight)
-    at = positions(states.shape[1], causal=False)
-    output, _ = ours(states, None, None, at, encoding)
+    positions = positions_of(states.shape[1], causal=False)
+    output, _ = ours(states, None, None, positions, encoding)
     torch.testing.assert_close(output, theirs(states, relative_position_embeddings=relative)[0], **CLOSE)
 
 
@@ -232,7 +234,7 @@ def test_shaw_is_that_of_transformers():
 def test_shaw_shares_a_vector_beyond_its_greatest_distance():
     encoding, _ = encoding_of({"name": "shaw", "max_distance": 2})
     query, key = queries_and_keys(6)
-    bias = encoding.bias(query, key, positions(6))
+    bias = encoding.bias(query, key, positions_of(6))
     torch.testing.assert_close(bias[..., 5, :4], bias[..., 5, :1].expand(-1, -1, 4))
     assert not torch.allclose(bias[..., 5, 3], bias[..., 5, 4])
     assert not torch.allclose(bias[..., 5, 4], bias[..., 5, 5])
@@ -248,7 +250,7 @@ def test_shaw_with_values_adds_the_mean_vector_to_the_output():
     encoding, _ = encoding_of({"name": "shaw_values", "max_distance": 1})
     weights = torch.tensor([[1.0, 0, 0], [0.25, 0.75, 0], [0.2, 0.3, 0.5]]).expand(1, HEADS, 3, 3)
     own, before = encoding.added_values.weight
-    added = encoding.values(weights, positions(3))
+    added = encoding.values(weights, positions_of(3))
     for i, (now, past) in enumerate([(1, 0), (0.75, 0.25), (0.5, 0.5)]):
         torch.testing.assert_close(added[0, 1, i], now * own + past * before)
 
@@ -290,18 +292,18 @@ def test_transformer_xl_is_exact_far_out(start):
     query, key = queries_and_keys(6)
     ids = start + torch.tensor([[0, 1, 3, 40, 41, 900]])
     expected = direct_bias(encoding, query, key, ids[:, :, None] - ids[:, None, :])
-    torch.testing.assert_close(encoding.bias(query, key, positions(6, ids=ids)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(encoding.bias(query, key, positions_of(6, ids=ids)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_transformer_xl_takes_drawn_distances():
     encoding, _ = encoding_of("transformer_xl", causal=False)
     query, key = queries_and_keys(5, batch=2)
-    drawn = torch.tensor([[3, 4, 9, 20, 21], [0, 1, 2, 3, 30]])
-    at = positions(5, causal=False, drawn=drawn)
-    expected = direct_bias(encoding, query, key, at.distances()[:, 0])
-    torch.testing.assert_close(encoding.bias(query, key, at), expected, rtol=1e-4, atol=1e-4)
-    same = positions(5, causal=False, drawn=torch.arange(5).expand(2, -1))
-    torch.testing.assert_close(encoding.bias(query, key, same), encoding.bias(query, key, positions(5, False)))
+    randomized_distances = torch.tensor([[3, 4, 9, 20, 21], [0, 1, 2, 3, 30]])
+    positions = positions_of(5, causal=False, randomized_distances=randomized_distances)
+    expected = direct_bias(encoding, query, key, positions.distances()[:, 0])
+    torch.testing.assert_close(encoding.bias(query, key, positions), expected, rtol=1e-4, atol=1e-4)
+    same = positions_of(5, causal=False, randomized_distances=torch.arange(5).expand(2, -1))
+    torch.testing.assert_close(encoding.bias(query, key, same), encoding.bias(query, key, positions_of(5, False)))
 
 
 def test_transformer_xl_begins_with_small_preferences():
@@ -313,9 +315,9 @@ def test_transformer_xl_begins_with_small_preferences():
 def test_transformer_xl_stays_in_float32_under_autocast():
     encoding, _ = encoding_of("transformer_xl")
     query, key = queries_and_keys(6)
-    expected = encoding.bias(query, key, positions(6))
+    expected = encoding.bias(query, key, positions_of(6))
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(encoding.bias(query, key, positions(6)), expected)
+        torch.testing.assert_close(encoding.bias(query, key, positions_of(6)), expected)
 
 
 def test_transformer_xl_needs_pairs_of_channels():
@@ -336,7 +338,7 @@ def test_cope_with_open_gates_counts_tokens(causal):
     encoding, _ = encoding_of({"name": "cope", "positions": 4}, causal)
     query, key = torch.full((1, HEADS, 6, WIDTH), 9.0), torch.full((1, HEADS, 6, WIDTH), 9.0)
     products = (encoding.vectors @ query[0, 0, 0]).unflatten(0, (-1, 4))
-    bias = encoding.bias(query, key, positions(6, causal))[0, 1]
+    bias = encoding.bias(query, key, positions_of(6, causal))[0, 1]
     for i in range(6):
         for j in range(i + 1 if causal else 6):
             torch.testing.assert_close(bias[i, j], products[int(j > i), min(abs(i - j) + 1, 3)])
@@ -345,10 +347,10 @@ def test_cope_with_open_gates_counts_tokens(causal):
 def test_cope_counts_no_padding():
     encoding, _ = encoding_of("cope")
     query, key = queries_and_keys(6)
-    at = positions(6)
-    at.visible = at.visible & (torch.arange(6) >= 2)
-    alone = positions(4)
-    whole = encoding.bias(query, key, at)[..., 2:, 2:].tril()
+    positions = positions_of(6)
+    positions.visible_mask = positions.visible_mask & (torch.arange(6) >= 2)
+    alone = positions_of(4)
+    whole = encoding.bias(query, key, positions)[..., 2:, 2:].tril()
     torch.testing.assert_close(whole, encoding.bias(query[:, :, 2:], key[:, :, 2:], alone).tril())
 
 
@@ -358,7 +360,7 @@ def test_cope_is_not_scaled_and_ignores_the_temperature():
     for factor in (1.0, 3.0):
         with torch.no_grad():
             encoding.vectors.fill_(factor)  # the same at each position: the gates do not matter
-        bias = encoding.bias(query, key, positions(4))
+        bias = encoding.bias(query, key, positions_of(4))
         torch.testing.assert_close(bias, factor * query.sum(-1, keepdim=True).expand_as(bias))
 
 
@@ -370,10 +372,10 @@ def test_cope_needs_two_positions():
 # FoX.
 
 
-def fox_bias(encoding, states, at):
-    at = at.with_traces(encoding.trace(states))
+def fox_bias(encoding, states, positions):
+    positions = positions.with_key_features(encoding.key_features(states))
     length = states.shape[1]
-    return encoding.bias(*queries_and_keys(length, len(states)), at)
+    return encoding.bias(*queries_and_keys(length, len(states)), positions)
 
 
 def test_fox_with_constant_gates_is_alibi():
@@ -381,7 +383,7 @@ def test_fox_with_constant_gates_is_alibi():
     nn.init.zeros_(encoding.gate.weight)
     with torch.no_grad():
         encoding.gate.bias.copy_(torch.tensor([0.0, 3.0]))
-    bias = fox_bias(encoding, torch.randn(1, 6, 16), positions(6))
+    bias = fox_bias(encoding, torch.randn(1, 6, 16), positions_of(6))
     distances = torch.arange(6)[:, None] - torch.arange(6)
     for head, logit in enumerate([0.0, 3.0]):
         slope = torch.log1p(torch.exp(torch.tensor(-logit)))
@@ -390,12 +392,12 @@ def test_fox_with_constant_gates_is_alibi():
 
 def test_fox_backwards_is_fox_of_the_reversed_sequence():
     encoding, _ = encoding_of("fox", causal=False)
-    states, at = torch.randn(1, 6, 16), positions(6, causal=False)
-    straight = fox_bias(encoding, states, at)
+    states, positions = torch.randn(1, 6, 16), positions_of(6, causal=False)
+    straight = fox_bias(encoding, states, positions)
     with torch.no_grad():  # the two gates change places
         for parameter in (encoding.gate.weight, encoding.gate.bias):
             parameter.copy_(parameter.unflatten(0, (HEADS, 2)).flip(1).flatten(0, 1))
-    backwards = fox_bias(encoding, states.flip(1), at)
+    backwards = fox_bias(encoding, states.flip(1), positions)
     torch.testing.assert_close(straight, backwards.flip(-1, -2))
     assert (straight <= 0).all()
 
@@ -403,12 +405,12 @@ def test_fox_backwards_is_fox_of_the_reversed_sequence():
 def test_fox_keeps_its_sums_in_float32():
     encoding, _ = encoding_of("fox", noise=0.0)
     states = torch.randn(1, 4000, 16)
-    at = positions(1).with_traces(encoding.trace(states).to(torch.bfloat16))
-    at.first_query = 3999
+    positions = positions_of(1).with_key_features(encoding.key_features(states).to(torch.bfloat16))
+    positions.first_query = 3999
     query, key = torch.zeros(1, HEADS, 1, WIDTH), torch.zeros(1, HEADS, 4000, WIDTH)
-    logs = at.traces[..., 0].double()
+    logs = positions.key_features[..., 0].double()
     expected = logs.flip(-1).cumsum(-1).flip(-1) - logs
-    torch.testing.assert_close(encoding.bias(query, key, at)[:, :, 0], expected.float(), rtol=1e-4, atol=2e-3)
+    torch.testing.assert_close(encoding.bias(query, key, positions)[:, :, 0], expected.float(), rtol=1e-4, atol=2e-3)
 
 
 def test_fox_begins_with_gates_at_a_half():
@@ -461,17 +463,17 @@ def test_dape_refuses_what_is_no_base():
 # PaTH.
 
 
-def path_scores(encoding, states, query, key, at):
-    return encoding.scores(query, key, None, at.with_traces(encoding.trace(states)))
+def path_scores(encoding, states, query, key, positions):
+    return encoding.scores(query, key, None, positions.with_key_features(encoding.key_features(states)))
 
 
 def test_path_does_not_depend_on_the_size_of_its_chunks():
     encoding, _ = encoding_of("path")
-    states, (query, key), at = torch.randn(2, 11, 16), queries_and_keys(11, batch=2), positions(11, batch=2)
-    whole = path_scores(encoding, states, query, key, at).tril()
+    states, (query, key), positions = torch.randn(2, 11, 16), queries_and_keys(11, batch=2), positions_of(11, batch=2)
+    whole = path_scores(encoding, states, query, key, positions).tril()
     for chunk in (1, 2, 3, 5, 10, 11):
         encoding.chunk = chunk
-        torch.testing.assert_close(path_scores(encoding, states, query, key, at).tril(), whole, **CLOSE)
+        torch.testing.assert_close(path_scores(encoding, states, query, key, positions).tril(), whole, **CLOSE)
 
 
 def test_path_is_stable_over_many_chunks():
@@ -480,8 +482,8 @@ def test_path_is_stable_over_many_chunks():
     nn.init.ones_(encoding.kernel)
     length = 400
     states, (query, key) = torch.randn(1, length, 16), queries_and_keys(length)
-    scores = path_scores(encoding, states, query, key, positions(length))
-    vectors, strengths = encoding.reflections(positions(length).with_traces(encoding.trace(states)))
+    scores = path_scores(encoding, states, query, key, positions_of(length))
+    vectors, strengths = encoding.reflections(positions_of(length).with_key_features(encoding.key_features(states)))
     moved = key[0].double().clone()  # [H, T, K], carried on by each token in turn
     for i in range(length):
         w, b = vectors[0, :, i].double(), strengths[0, :, i].double()
@@ -506,25 +508,27 @@ def test_path_with_a_reflection_of_strength_two_keeps_lengths():
 def test_path_without_reflections_is_no_encoding():
     encoding, _ = encoding_of("path")
     query, key = queries_and_keys(5)
-    at = positions(5).with_traces(torch.zeros(1, HEADS, 5, WIDTH + 1))
-    torch.testing.assert_close(encoding.scores(query, key, None, at), query @ key.mT * at.scaling)
+    positions = positions_of(5).with_key_features(torch.zeros(1, HEADS, 5, WIDTH + 1))
+    torch.testing.assert_close(encoding.scores(query, key, None, positions), query @ key.mT * positions.scaling)
 
 
 def test_path_convolves_over_the_past_alone_and_over_no_padding():
     encoding, _ = encoding_of("path")
-    traces = encoding.trace(torch.randn(1, 6, 16))
+    key_features = encoding.key_features(torch.randn(1, 6, 16))
 
-    def reflections(traces, real=None):
-        return encoding.reflections(replace(positions(traces.shape[2]), traces=traces, real=real))
+    def reflections(key_features, token_mask=None):
+        return encoding.reflections(
+            replace(positions_of(key_features.shape[2]), key_features=key_features, token_mask=token_mask)
+        )
 
-    whole, _ = reflections(traces)
-    changed = traces.clone()
+    whole, _ = reflections(key_features)
+    changed = key_features.clone()
     changed[:, :, 3] += 1
     vectors, _ = reflections(changed)
     assert torch.equal(vectors[:, :, :3], whole[:, :, :3])
     assert not any(torch.allclose(vectors[:, :, t], whole[:, :, t]) for t in (3, 4, 5))
-    padded, strengths = reflections(traces, torch.arange(6)[None] >= 2)
-    alone, _ = reflections(traces[:, :, 2:])
+    padded, strengths = reflections(key_features, torch.arange(6)[None] >= 2)
+    alone, _ = reflections(key_features[:, :, 2:])
     torch.testing.assert_close(padded[:, :, 2:], alone)
     assert not padded[:, :, :2].any()
     assert not strengths[:, :, :2].any()
@@ -533,7 +537,7 @@ def test_path_convolves_over_the_past_alone_and_over_no_padding():
 
 def test_path_strengths_lie_between_zero_and_two():
     encoding, _ = encoding_of("path", noise=3.0)
-    strengths = encoding.trace(torch.randn(1, 99, 16))[..., -1]
+    strengths = encoding.key_features(torch.randn(1, 99, 16))[..., -1]
     assert strengths.min() < 0.2
     assert strengths.max() > 1.8
     assert ((strengths >= 0) & (strengths <= 2)).all()
@@ -547,11 +551,11 @@ def test_path_begins_with_a_convolution_as_torch_does():
 
 def test_path_stays_in_float32_under_autocast():
     encoding, _ = encoding_of("path")
-    states, (query, key), at = torch.randn(1, 9, 16), queries_and_keys(9), positions(9)
-    at = at.with_traces(encoding.trace(states))
-    expected = encoding.scores(query, key, None, at)
+    states, (query, key), positions = torch.randn(1, 9, 16), queries_and_keys(9), positions_of(9)
+    positions = positions.with_key_features(encoding.key_features(states))
+    expected = encoding.scores(query, key, None, positions)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(encoding.scores(query, key, None, at), expected)
+        assert torch.equal(encoding.scores(query, key, None, positions), expected)
 
 
 @pytest.mark.parametrize("entry", ["path+fox", "transformer_xl", "cope", "dape", "shaw_values"])

@@ -147,8 +147,8 @@ def test_ids_of_another_number_of_tokens_are_refused(count):
 def test_training_and_evaluation_have_schemes_of_their_own():
     options = {"position_ids_scheme": "randomized", "eval_position_ids_scheme": "consecutive"}
     assert resolve(**options).tolist() == [[0, 1, 2]]
-    drawn = resolve(training=True, batch=4, max_position_embeddings=1000, **options)
-    assert drawn.max() > 2
+    randomized_distances = resolve(training=True, batch=4, max_position_embeddings=1000, **options)
+    assert randomized_distances.max() > 2
 
 
 # In a model.
@@ -215,11 +215,11 @@ DISTANCES: dict = {"position_ids_scheme": "randomized_distances", "eval_position
 
 
 def test_a_drawn_distance_keeps_its_sign_and_zero_stays_zero():
-    drawn = torch.tensor([[2, 5, 6, 9], [0, 1, 2, 3]])
+    randomized_distances = torch.tensor([[2, 5, 6, 9], [0, 1, 2, 3]])
     ids = torch.arange(4)[None]
-    at = Positions(ids[:, 2:], ids, num_heads=1, scaling=1.0, drawn=drawn)
-    assert at.distances()[0, 0].tolist() == [[6, 5, 0, -5], [9, 6, 5, 0]]
-    assert at.distances()[1, 0].tolist() == [[2, 1, 0, -1], [3, 2, 1, 0]]
+    positions = Positions(ids[:, 2:], ids, num_heads=1, scaling=1.0, randomized_distances=randomized_distances)
+    assert positions.distances()[0, 0].tolist() == [[6, 5, 0, -5], [9, 6, 5, 0]]
+    assert positions.distances()[1, 0].tolist() == [[2, 1, 0, -1], [3, 2, 1, 0]]
 
 
 @pytest.mark.parametrize("suffix", ["", "-bidirectional"])
@@ -250,14 +250,16 @@ def test_drawn_distances_hold_with_padding_and_a_cache(implementation):
     model = build("transformer-alibi", "Model", **DISTANCES, attn_implementation=implementation)
     sequences = ragged()
     input_ids, mask = pad(sequences, "left")
-    drawn = draw_position_ids("randomized_distances", 3, 7, 32)
-    whole = model(input_ids, attention_mask=mask, position_ids=drawn).last_hidden_state
+    randomized_distances = draw_position_ids("randomized_distances", 3, 7, 32)
+    whole = model(input_ids, attention_mask=mask, position_ids=randomized_distances).last_hidden_state
     for row, sequence in enumerate(sequences):
-        alone = model(sequence[None], position_ids=drawn[row : row + 1, : len(sequence)]).last_hidden_state[0]
+        alone = model(
+            sequence[None], position_ids=randomized_distances[row : row + 1, : len(sequence)]
+        ).last_hidden_state[0]
         torch.testing.assert_close(whole[row, -len(sequence) :], alone, rtol=1e-4, atol=1e-5)
-    first = model(input_ids[:, :4], attention_mask=mask[:, :4], position_ids=drawn[:, :4])
+    first = model(input_ids[:, :4], attention_mask=mask[:, :4], position_ids=randomized_distances[:, :4])
     rest = model(
-        input_ids[:, 4:], attention_mask=mask, position_ids=drawn, past_key_values=first.past_key_values
+        input_ids[:, 4:], attention_mask=mask, position_ids=randomized_distances, past_key_values=first.past_key_values
     ).last_hidden_state
     kept = mask[:, 4:].bool()
     torch.testing.assert_close(rest[kept], whole[:, 4:][kept], rtol=1e-4, atol=1e-5)
@@ -271,9 +273,11 @@ def test_encodings_that_read_ids_refuse_drawn_distances(encoding):
 
 def test_generation_draws_distances_for_the_final_length():
     model = build("transformer-alibi", **DISTANCES)
-    drawn = draw_position_ids("randomized_distances", 1, 12, 32)
-    cached = model.generate(tokens(1), position_ids=drawn, max_new_tokens=5, do_sample=False)
-    recomputed = model.generate(tokens(1), position_ids=drawn, max_new_tokens=5, do_sample=False, use_cache=False)
+    randomized_distances = draw_position_ids("randomized_distances", 1, 12, 32)
+    cached = model.generate(tokens(1), position_ids=randomized_distances, max_new_tokens=5, do_sample=False)
+    recomputed = model.generate(
+        tokens(1), position_ids=randomized_distances, max_new_tokens=5, do_sample=False, use_cache=False
+    )
     assert torch.equal(cached, recomputed)
     assert model.generate(tokens(1), max_new_tokens=5, do_sample=False).shape == (1, 12)
 

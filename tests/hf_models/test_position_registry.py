@@ -24,7 +24,7 @@ def config(**options):
     return PositionTransformerConfig(**{**ATTENTION, **options})
 
 
-def positions(ids) -> Positions:
+def positions_of(ids) -> Positions:
     ids = torch.as_tensor(ids)
     ids = ids if ids.dim() == 2 else ids[None]
     return Positions(ids, ids, num_heads=2, scaling=8**-0.5)
@@ -41,8 +41,8 @@ def noisy(module):
 
 
 def test_distances_are_positive_in_the_past():
-    at = Positions(torch.tensor([[5, 9]]), torch.tensor([[0, 5, 9]]), num_heads=2, scaling=1.0)
-    assert at.distances().tolist() == [[[[5, 0, -4], [9, 4, 0]]]]
+    positions = Positions(torch.tensor([[5, 9]]), torch.tensor([[0, 5, 9]]), num_heads=2, scaling=1.0)
+    assert positions.distances().tolist() == [[[[5, 0, -4], [9, 4, 0]]]]
 
 
 @pytest.mark.parametrize("width", [2, 6, 16])
@@ -70,12 +70,12 @@ def test_learned_vectors_are_looked_up_and_receive_their_gradient():
 def test_the_base_class_does_nothing():
     encoding, states = PositionEncoding(config()), torch.randn(2, 2, 6, 8)
     assert encoding.embed(states, IDS) is states
-    assert encoding.turns(IDS) is None
+    assert encoding.rotation(IDS) is None
     assert encoding.rotate(states, states, None) == (states, states)
-    assert encoding.pair_bias(positions(IDS).pairs()) is None
-    assert encoding.bias(states, states, positions(IDS)) is None
-    assert encoding.trace(states) is None
-    assert encoding.values(states, positions(IDS)) is None
+    assert encoding.pair_bias(positions_of(IDS).pairs()) is None
+    assert encoding.bias(states, states, positions_of(IDS)) is None
+    assert encoding.key_features(states) is None
+    assert encoding.values(states, positions_of(IDS)) is None
     assert not list(encoding.parameters())
 
 
@@ -155,12 +155,12 @@ def pointwise(name: str) -> bool:
 )
 def test_pair_biases_take_any_ids_and_depend_on_the_pair_alone(ids, name, is_causal):
     encoding = noisy(POSITION_ENCODINGS[name](config(is_causal=is_causal)))
-    bias, turned = (encoding.pair_bias(positions(row).pairs()) for row in (ids, ids[::-1]))
+    bias, rotated = (encoding.pair_bias(positions_of(row).pairs()) for row in (ids, ids[::-1]))
     assert bias.isfinite().all()
-    torch.testing.assert_close(turned, bias.flip(2, 3), **CLOSE)
+    torch.testing.assert_close(rotated, bias.flip(2, 3), **CLOSE)
     # The pairs of one head on a diagonal are the same however they are arranged.
-    at = positions(ids).pairs()
-    diagonal = type(at)(at.rows[:, 0, 0, 0], torch.tensor(1), torch.tensor(ids), torch.tensor(ids[::-1]))
+    positions = positions_of(ids).pairs()
+    diagonal = type(positions)(positions.rows[:, 0, 0, 0], torch.tensor(1), torch.tensor(ids), torch.tensor(ids[::-1]))
     expected = bias[0, 1].flip(-1).diagonal()
     torch.testing.assert_close(encoding.pair_bias(diagonal), expected, **CLOSE)
 
@@ -181,9 +181,9 @@ def test_a_composed_encoding_does_what_each_part_does():
     states = torch.randn(2, 6, 16)
     torch.testing.assert_close(composed.embed(states, IDS), learned.embed(states, IDS))
     query, key = torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 8)
-    for ours, theirs in zip(*(each.rotate(query, key, each.turns(IDS)) for each in (composed, rope)), strict=True):
+    for ours, theirs in zip(*(each.rotate(query, key, each.rotation(IDS)) for each in (composed, rope)), strict=True):
         torch.testing.assert_close(ours, theirs)
-    pairs = positions(IDS).pairs()
+    pairs = positions_of(IDS).pairs()
     torch.testing.assert_close(composed.pair_bias(pairs), t5.pair_bias(pairs) + alibi.pair_bias(pairs))
     assert composed.has_table
     assert not composed.relative

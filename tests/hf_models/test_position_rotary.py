@@ -65,7 +65,7 @@ def states(width: int, rows: int = 2, length: int = 6):
 
 def turn_at(encoding, query, key, ids):
     """Queries and keys at these ids."""
-    return encoding.rotate(query, key, encoding.turns(ids))
+    return encoding.rotate(query, key, encoding.rotation(ids))
 
 
 def products(encoding, query, key, ids):
@@ -85,9 +85,9 @@ def test_rope_is_a_product_of_complex_numbers_forward_and_in_its_gradient():
         for s in (query, key)
     ]
     results = []
-    for turned in (turn_at(encoding, query, key, IDS), plain):
-        turned = torch.stack(list(turned))
-        results.append((turned.detach(), *torch.autograd.grad(turned, (query, key), upstream)))
+    for rotated in (turn_at(encoding, query, key, IDS), plain):
+        rotated = torch.stack(list(rotated))
+        results.append((rotated.detach(), *torch.autograd.grad(rotated, (query, key), upstream)))
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first, second, **CLOSE)
 
@@ -108,8 +108,8 @@ def test_every_scaling_is_that_of_transformers(rope_type, end):
     ids = torch.stack([torch.arange(end - 5, end + 1), torch.arange(6)])
     query, key = states(16)
     expected = apply_rotary_pos_emb(query, key, *LlamaRotaryEmbedding(llama)(query, ids))
-    for turned, theirs in zip(turn_at(ours, query, key, ids), expected, strict=True):
-        torch.testing.assert_close(turned, theirs, **CLOSE)
+    for rotated, theirs in zip(turn_at(ours, query, key, ids), expected, strict=True):
+        torch.testing.assert_close(rotated, theirs, **CLOSE)
 
 
 def test_all_scalings_of_transformers_are_there():
@@ -122,9 +122,9 @@ def test_partial_rotation_is_that_of_transformers_gpt_neox(rope_type):
     ours = RoPE(config(**WIDE, rope_parameters=dict(parameters)))
     neox = GPTNeoXConfig(**WIDE, rope_parameters=dict(parameters))
     (query, key), neox_rope = states(16), modeling_gpt_neox.GPTNeoXRotaryEmbedding(neox)
-    turned = turn_at(ours, query, key, IDS)
+    rotated = turn_at(ours, query, key, IDS)
     expected = modeling_gpt_neox.apply_rotary_pos_emb(query[..., :4], key[..., :4], *neox_rope(query, IDS))
-    for whole, theirs, before in zip(turned, expected, (query, key), strict=True):
+    for whole, theirs, before in zip(rotated, expected, (query, key), strict=True):
         torch.testing.assert_close(whole[..., :4], theirs, **CLOSE)
         assert torch.equal(whole[..., 4:], before[..., 4:])
 
@@ -152,10 +152,10 @@ def test_linear_scaling_divides_the_ids():
 def test_angles_are_taken_in_float32_whatever_the_states_are(dtype):
     encoding, ids = RoPE(config()).to(dtype), torch.arange(100_000, 100_006)[None]
     query, key = (part.to(dtype) for part in states(8))
-    turned = turn_at(encoding, query, key, ids)[0]
-    assert turned.dtype == dtype
+    rotated = turn_at(encoding, query, key, ids)[0]
+    assert rotated.dtype == dtype
     exact = turn_at(encoding, query.float(), key.float(), ids)[0]
-    torch.testing.assert_close(turned.float(), exact, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(rotated.float(), exact, rtol=1e-2, atol=1e-2)
 
 
 # Scalings whose frequencies depend on the longest position.
@@ -244,8 +244,8 @@ def exact_scores(query, key, query_ids, key_ids, scale_base=512.0):
         first, second = (torch.complex(part[..., m], part[..., m + half]) for part in (query, key))
         phases = torch.polar(torch.ones_like(distances), distances * 10000.0 ** (-m / half))
         zeta = (m / half + 0.4) / 1.4
-        turned = first[..., :, None] * second.conj()[..., None, :] * phases
-        total = total + turned.real * zeta ** (distances / scale_base)
+        rotated = first[..., :, None] * second.conj()[..., None, :] * phases
+        total = total + rotated.real * zeta ** (distances / scale_base)
     return total
 
 
@@ -279,8 +279,8 @@ def test_xpos_scores_agree_with_cached_ones_whatever_the_call():
     query, key = turn_at(encoding, query, key, ids)
     whole = encoding.scores(query, key, None, Positions(ids, ids, 2, 1.0))
     for start, end in ((0, 1), (63, 66), (99, 100)):
-        at = Positions(ids[:, start:end], ids[:, :end], 2, 1.0)
-        part = encoding.scores(query[:, :, start:end], key[:, :, :end], None, at)
+        positions = Positions(ids[:, start:end], ids[:, :end], 2, 1.0)
+        part = encoding.scores(query[:, :, start:end], key[:, :, :end], None, positions)
         torch.testing.assert_close(part.tril(start), whole[:, :, start:end, :end].tril(start), **CLOSE)
 
 

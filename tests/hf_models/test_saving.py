@@ -178,7 +178,9 @@ def test_what_that_process_saves_again_ships_the_same_code(child):
         assert again == first
         assert first
         assert all(text == (CODE / file).read_text() for file, text in first.items())
-        configs = [json.loads((folder / at / "config.json").read_text()) for at in (name, f"again/{name}")]
+        configs = [
+            json.loads((folder / positions / "config.json").read_text()) for positions in (name, f"again/{name}")
+        ]
         assert configs[0]["auto_map"] == configs[1]["auto_map"]
 
 

@@ -32,7 +32,7 @@ def test_settings_with_the_same_protocol_share_an_entry(results):
         result.cell["format"] = "parallel"
     ((headings, facts),) = protocols(group_results(results))
     assert [heading.split(",")[0] for heading in headings] == [task.name for task in TASKS]
-    assert "the number of masks tells" in dict(facts)["format"]
+    assert "the number of masks shows" in dict(facts)["format"]
 
 
 def test_every_environment_is_told_once_with_its_revision(results):
