@@ -76,7 +76,7 @@ def page(choice: Choice, drawn: bool = False) -> str:
         formulas(FACTS["legend"]),
         "## Picture",
         f"![{choice.title}: {alternative(choice)}]({choice.name}.png)",
-        caption(choice, randomized_distances),
+        caption(choice, drawn),
         "## Forms, cache, kernels",
         table(["", choice.title], special[choice.kind](choice)),
         "## Cost",

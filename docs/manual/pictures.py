@@ -71,12 +71,12 @@ def encoding_picture(encoding: Choice) -> tuple[bytes, bool]:
     forms = [True, False] if encoding.has_bidirectional_form else [True]
     figure = Figure(figsize=(9, 2.2 * len(forms)), layout="constrained")
     axes = figure.subplots(len(forms), HEADS + 1, squeeze=False, width_ratios=[1] * HEADS + [1.5])
-    randomized_distances = False
+    drawn = False
     for row, is_causal in zip(axes, forms, strict=True):
-        added, randomized_distances = added_to_scores(encoding, is_causal)
+        added, drawn = added_to_scores(encoding, is_causal)
         label = "causal" if is_causal else "bidirectional"
         draw_row(figure, row, added.numpy(), label)
-    return png(figure), randomized_distances
+    return png(figure), drawn
 
 
 def draw_row(figure: Figure, row, added: np.ndarray, label: str):
@@ -199,7 +199,7 @@ def attention_picture(attention: Choice) -> bytes:
 
 def png(figure: Figure) -> bytes:
     """The figure with 256 colours, a fraction of its size in full."""
-    randomized_distances, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(randomized_distances, format="png", dpi=110)
-    Image.open(randomized_distances).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     return small.getvalue()
