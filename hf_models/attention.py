@@ -30,6 +30,7 @@ class Attention(nn.Module):
     eager_only = False
     needs_visible_mask = False
     dense_bias = True  # reads the pair bias and the mask of all pairs
+    prefix_stable = True  # more tokens leave the outputs of earlier ones as they are, under a causal mask
     cache_layer_type = "full_attention"
     projections = 3  # of the states: query, key and value
 

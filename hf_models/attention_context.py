@@ -1,4 +1,4 @@
-"""What the layers of a forward pass are told, besides their states.
+"""The context of a layer in a forward pass: masks, biases, positions.
 
 B batch   T new tokens   Tq query positions   Tk key positions   H heads
 
@@ -16,7 +16,7 @@ from .position_encoding import PositionEncoding, Positions
 
 @dataclass
 class AttentionContext:
-    """What a layer is told of the forward pass, besides its states.
+    """Masks, biases and positions of a layer in a forward pass.
 
     Attributes:
         mask: as transformers' mask functions make it, or a tensor added to the scores; None under eager attention,

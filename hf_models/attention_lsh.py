@@ -1,6 +1,6 @@
 """Attention over one shared projection of queries and keys: to all of them, or to those that hash alike.
 
-B batch   T new tokens   S all tokens, cached ones first   L slots of a round   H heads   K head width   D model width
+B batch   S tokens   L slots of a round   H heads   K head width   D model width
 R rounds   X chunks of all rounds   C tokens of a chunk   W keys that a chunk looks at
 
 SPDX-License-Identifier: Apache-2.0
@@ -207,15 +207,13 @@ class LSHAttention(SharedQueryKeyAttention):
             layer_idx: which of the executed layers this is: a part of the seed.
         """
         batch, heads, total, _ = query.shape
-        pairs = PairMaker(self, positions, encoding, total)
+        pairs = PairMaker(self, positions, encoding)
         if total <= self.chunk_length:
             tokens = torch.arange(total, device=key.device).expand(batch, heads, 1, -1)
             bias, sight = pairs.make(tokens, tokens)
             output, _ = self.attend_to_chunks(*(part.flatten(0, 1) for part in (query, key, value)), bias, sight)
             return output.view(batch, heads, total, -1).transpose(1, 2)
-        rounds = self.hash_and_sort(
-            key, None if positions.token_mask is None else positions.token_mask[:, :total], layer_idx
-        )
+        rounds = self.hash_and_sort(key, positions.token_mask, layer_idx)
         output, totals = self.attend_in_chunks(query, key, value, rounds, pairs)
         if self.num_rounds == 1:
             return output[:, :, :, 0]
@@ -228,7 +226,7 @@ class LSHAttention(SharedQueryKeyAttention):
         return output, totals.masked_fill(sight.alone, LOWEST / 2)
 
     def axes(self, layer_idx: int, factor: int, columns: int, key: Tensor) -> Tensor:
-        """What the vectors of a layer are hashed by `[columns, H, R, K]`."""
+        """The random axes that hash the vectors of a layer `[columns, H, R, K]`."""
         _, heads, _, width = key.shape
         if self.seed is None:
             return torch.randn(columns, heads, self.num_rounds, width, device=key.device)

@@ -39,7 +39,7 @@ BEYOND = 2**32  # more than there are buckets
 
 
 def look_up(table: Tensor, tokens: Tensor) -> Tensor:
-    """What a table `[B or 1, H or 1, L + 1]` says of tokens `[B, H, X, Y]`."""
+    """The entries of a table `[B or 1, H or 1, L + 1]` for tokens `[B, H, X, Y]`."""
     return table.expand(*tokens.shape[:2], -1).gather(-1, tokens.flatten(2)).view_as(tokens)
 
 
@@ -65,7 +65,7 @@ class Rounds:
 
 @dataclass
 class Hashed:
-    """What a hashing says of chunks of queries and the keys they look at.
+    """The hashing of chunks of queries and of the keys in their windows.
 
     Attributes:
         rounds: the sorted tokens.
@@ -77,10 +77,11 @@ class Hashed:
 
 
 class PairMaker:
-    """Says of chunks of tokens what they see, and with which bias."""
+    """Makes the bias and the visible pairs of chunks of tokens."""
 
-    def __init__(self, attention, positions: Positions, encoding: PositionEncoding, total: int):
-        self.attention, self.positions, self.encoding, self.total = attention, positions, encoding, total
+    def __init__(self, attention, positions: Positions, encoding: PositionEncoding):
+        self.attention, self.positions, self.encoding = attention, positions, encoding
+        self.total = positions.key_ids.shape[1]  # S
 
     def make(
         self, queries: Tensor, keys: Tensor, hashed: Hashed | None = None, flatten=None
@@ -90,7 +91,7 @@ class PairMaker:
         Args:
             queries: tokens `[B, H, X, C]`.
             keys: tokens `[B, H, X, W]`.
-            hashed: what their hashing says, or None where nothing was hashed.
+            hashed: their hashing, or None where nothing was hashed.
             flatten: makes M chunks of B, H and X, given a value for what is none of them.
         """
         flatten = flatten or (lambda values, fill: values.flatten(0, 2))
@@ -105,10 +106,10 @@ class PairMaker:
         return None if bias is None else flatten(bias, 0), sight
 
     def places(self, tokens: Tensor) -> Tensor:
-        """Where each token stands in its row; padding and missing tokens beyond all others."""
-        if self.positions.token_mask is None:
+        """The column of each token in its row; padding and missing tokens come after all others."""
+        token_mask = self.positions.token_mask
+        if token_mask is None:
             return tokens
-        token_mask = self.positions.token_mask[:, : self.total]
         table = (
             torch.arange(self.total, device=token_mask.device)
             .expand_as(token_mask)
@@ -119,7 +120,7 @@ class PairMaker:
 
     def ids(self, tokens: Tensor) -> Tensor:
         """The position id of each token, 0 of missing ones."""
-        table = pad(self.positions.key_ids[:, : self.total], (0, self.attention.chunk_length))
+        table = pad(self.positions.key_ids, (0, self.attention.chunk_length))
         return look_up(table[:, None], tokens)
 
     def bias(self, queries: Tensor, keys: Tensor) -> Tensor | None:
@@ -139,7 +140,7 @@ class PairMaker:
         return None if bias is None else bias.expand(*queries.shape, keys.shape[-1])
 
     def restrictions(self, queries: Tensor, keys: Tensor, hashed: Hashed, flatten) -> dict:
-        """What the hashing adds to the sight."""
+        """The restrictions of the sight by the hashing."""
         attention, rounds = self.attention, hashed.rounds
         found: dict[str, Any] = {}
         if hashed.buckets is not None:

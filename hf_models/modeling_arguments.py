@@ -27,13 +27,13 @@ CACHE_NAMES = ("past_key_values", "cache", "cache_params")
 
 # Where sequences of a packed row begin and end, for flash attention and for state space models of transformers.
 PACKING_ARGUMENTS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
-# Arguments that transformers passes to any model. What our models cannot do is not among them.
+# Arguments that transformers passes to any model, without those that our models cannot honour.
 LIBRARY_ARGUMENTS = (frozenset(TransformersKwargs.__optional_keys__) | {"return_dict"}) - {
     "is_causal",
     "output_router_logits",
     *PACKING_ARGUMENTS,
 }
-# What `Attention` passes to an attention function by itself.
+# The arguments that `Attention` itself passes to an attention function.
 PASSED_TO_ATTENTION = frozenset(
     {"module", "query", "key", "value", "attention_mask", "scaling", "dropout", "is_causal", "position_bias"}
 )
@@ -127,7 +127,7 @@ def _only_known(
 
 
 def _accepted_inside(model: PreTrainedModel) -> set[str]:
-    """What the models inside this one take, and its attention function."""
+    """The argument names of the models inside this one, and of its attention function."""
     names: set[str] = set()
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
@@ -165,7 +165,7 @@ def _refusal(model: PreTrainedModel, name: str, accepted) -> str:
             f"{model_name} keeps several sequences in a row apart by position_ids that start again, but only {name} "
             "is given; pass position_ids too (DataCollatorWithFlattening(return_position_ids=True))."
         )
-    public = sorted(accepted - {"self", "args", "kwargs", "_", "sources", "readout"})
+    public = sorted(accepted - {"self", "args", "kwargs", "sources", "readout"})
     near = get_close_matches(name, public, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(public)}."
     return f"{model_name}.forward() has no argument {name!r}.{hint}"

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class LongreachPreTrainedModel(PreTrainedModel):
     def sequences(
         self, position_ids: Tensor | None, attention_mask: Tensor | None, inputs: Tensor, past_key_values=None
     ) -> Tensor | None:
-        """Which sequence of its row each new token belongs to `[B, T]`; None where each row holds one.
+        """The index, within its row, of the sequence of each new token `[B, T]`; None where each row holds one.
 
         Args:
             position_ids: ids of all tokens or of the new ones, as the caller gave them; they start again with each
@@ -94,6 +95,12 @@ class LongreachPreTrainedModel(PreTrainedModel):
         if reason is not None:
             raise ValueError(self.packing_refusal(reason))
         return sequences
+
+    def refuse_packed(self, position_ids, attention_mask, input_ids, inputs_embeds) -> None:
+        """Raises ValueError where rows hold several sequences, in a model with a reason for `why_not_packed`."""
+        inputs = inputs_embeds if input_ids is None else input_ids
+        if inputs is not None:
+            self.sequences(position_ids, attention_mask, inputs)
 
     def position_ids_separate(self) -> bool:
         """Whether position ids that start again begin a new sequence."""
@@ -129,6 +136,10 @@ class LongreachPreTrainedModel(PreTrainedModel):
                 )
             return None
         asked = past_key_values is not None or use_cache
+        # A training step has no use for a cache, unless it asks for one.
+        wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
+        if not (asked or wanted):
+            return None
         if not self.prefix_stable:
             if asked:
                 raise ValueError(self.no_cache_reason())
@@ -138,9 +149,7 @@ class LongreachPreTrainedModel(PreTrainedModel):
                 "Activation checkpointing computes layers twice, and each time they would extend the KV cache: set "
                 "use_cache=False."
             )
-        # A training step has no use for a cache, unless it asks for one.
-        wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
-        return self.new_cache() if past_key_values is None and wanted else past_key_values
+        return self.new_cache() if past_key_values is None else past_key_values
 
     def checkpoints_activations(self) -> bool:
         """Whether layers are computed a second time in the backward pass."""
@@ -163,6 +172,13 @@ class LongreachPreTrainedModel(PreTrainedModel):
     def prefix_stable(self) -> bool:
         """Whether more tokens leave earlier outputs as they are, so that teacher forcing scores exactly."""
         return self.config.is_causal
+
+
+# The base of what is combined with a model, such as a head: at run time it stands on its own.
+if TYPE_CHECKING:
+    ModelMixin = LongreachPreTrainedModel
+else:
+    ModelMixin = object
 
 
 def register_for_auto_classes(config_class, *model_classes):

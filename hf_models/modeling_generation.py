@@ -1,28 +1,19 @@
-"""What `generate()` needs beyond transformers: both names of the cache, and no cache where none is exact.
+"""`generate()` with both names of the cache, and without a cache where none is exact.
 
 SPDX-License-Identifier: Apache-2.0
 """
-
-from typing import TYPE_CHECKING
 
 from transformers.generation import GenerationMixin
 from transformers.utils import ModelOutput
 
 from .modeling_arguments import CACHE_NAME, OTHER_CACHE_NAME, rename_cache
-from .modeling_base import LongreachPreTrainedModel
+from .modeling_base import ModelMixin
 
 
 LOSS_ARGUMENTS = ("labels", "shift_labels", "smoothing", "num_items_in_batch")
 
 
-# The model that this is combined with; at run time it stands on its own.
-if TYPE_CHECKING:
-    _Combined = LongreachPreTrainedModel
-else:
-    _Combined = object
-
-
-class LongreachGenerationMixin(GenerationMixin, _Combined):
+class LongreachGenerationMixin(GenerationMixin, ModelMixin):
     """`generate()` that takes and returns the cache under both names.
 
     A model that is not prefix-stable generates without a cache: later tokens change the states of earlier ones.

@@ -11,7 +11,6 @@ SPDX-License-Identifier: Apache-2.0
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from transformers.utils import ModelOutput
 
 from .losses import next_token_loss, refuse_loss_without_model, sequence_loss, token_loss
 from .modeling_arguments import BothCacheNames, model_arguments, named_cache
-from .modeling_base import LongreachPreTrainedModel
+from .modeling_base import ModelMixin
 from .precision import exact_dtype
 from .transformers_internals import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, can_return_tuple
 
@@ -36,14 +35,7 @@ class CausalLMOutput(BothCacheNames, CausalLMOutputWithPast):
     """Output of a causal head."""
 
 
-# What a head is combined with; at run time it stands on its own.
-if TYPE_CHECKING:
-    _Combined = LongreachPreTrainedModel
-else:
-    _Combined = object
-
-
-class Head(_Combined):
+class Head(ModelMixin):
     """A backbone with something on top; `backbone_class` is set by the model file, `task_loss` by the kind of head."""
 
     accepts_loss_kwargs = True  # the Trainer gives `num_items_in_batch`
@@ -107,7 +99,7 @@ class CausalLMHead(Head):
         self.post_init()
 
     def why_loss_needs_model(self, inputs):
-        """Where the Trainer cannot see that the model is causal, it would not shift the labels."""
+        """Also cases in which the Trainer cannot see that the model is causal, and would not shift the labels."""
         if torch.compiler.is_compiling():
             return "torch.compile hides from the Trainer that labels of this model are shifted"
         if inputs.get("past_key_values") is not None:
@@ -283,8 +275,9 @@ class SequenceClassificationHead(_ClassificationHead):
 
     def run(self, labels=None, shift_labels=None, **inputs):
         """The backbone's outputs, of one sequence in each row."""
-        given: Any = inputs.get("inputs_embeds") if inputs.get("input_ids") is None else inputs["input_ids"]
-        self.sequences(inputs.get("position_ids"), inputs.get("attention_mask"), given)
+        self.refuse_packed(
+            *map(inputs.get, ("position_ids", "attention_mask", "input_ids", "inputs_embeds")),
+        )
         return super().run(labels, shift_labels, **inputs)
 
     def predict(self, hidden_states, attention_mask):

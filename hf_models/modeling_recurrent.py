@@ -5,15 +5,13 @@ B batch   T new tokens   S all tokens, cached ones first   D model width   U uni
 SPDX-License-Identifier: Apache-2.0
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from transformers import initialization as init
 
 from .modeling_arguments import model_arguments, named_cache
-from .modeling_base import BackboneOutput, LongreachPreTrainedModel, TokenEmbedding
+from .modeling_base import BackboneOutput, LongreachPreTrainedModel, ModelMixin, TokenEmbedding
 from .packed_sequences import Unpacking
 from .transformers_internals import (
     STATIC_LAYER_TYPE_MAPPING,
@@ -243,9 +241,7 @@ class PackedLayer(RecurrentLayer):
             return index + 1, outputs.index_copy(1, index, output), *end
 
         first = torch.zeros(1, dtype=torch.long, device=states.device)
-        self._read(
-            states.index_select(1, first), begin
-        )  # here torch's module looks up its weights, which a loop may not
+        self._read(states.index_select(1, first), begin)  # torch's module looks up its weights, which a loop may not
         begin = [part.clone(memory_format=torch.contiguous_format) for part in begin]  # laid out as what follows it
         _, output, *end = torch.while_loop(goes_on, read_next, (first, torch.zeros_like(states), *begin))
         return output, tuple(end)
@@ -296,14 +292,7 @@ class RecurrentPreTrainedModel(LongreachPreTrainedModel):
                     init.xavier_uniform_(gate)
 
 
-# What the backbone is combined with; at run time it stands on its own.
-if TYPE_CHECKING:
-    _Combined = RecurrentPreTrainedModel
-else:
-    _Combined = object
-
-
-class RecurrentBackbone(_Combined):
+class RecurrentBackbone(ModelMixin):
     """Embeddings and recurrent layers; `layer_class` is set by the model file."""
 
     layer_class: type[RecurrentLayer]
@@ -359,7 +348,7 @@ class RecurrentBackbone(_Combined):
 
 
 def real_tokens(attention_mask: Tensor | None, length: int) -> Tensor | None:
-    """Which of the last `length` tokens are no padding `[B, length]`; None where all are known to be real."""
+    """True on the real ones of the last `length` tokens `[B, length]`; None where all are known to be real."""
     if attention_mask is None:
         return None
     token_mask = attention_mask[:, -length:].bool()

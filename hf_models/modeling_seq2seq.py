@@ -9,7 +9,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2
 from .layer_decoder import DecoderLayer
 from .losses import token_loss
 from .modeling_arguments import BothCacheNames, model_arguments, named_cache
-from .modeling_base import LongreachPreTrainedModel
+from .modeling_base import ModelMixin
 from .modeling_heads import Head
 from .transformers_internals import can_return_tuple
 
@@ -34,14 +34,7 @@ class ConditionalGenerationOutput(BothCacheNames, Seq2SeqLMOutput):
     """Output of the head that predicts a target."""
 
 
-# What the backbone is combined with; at run time it stands on its own.
-if TYPE_CHECKING:
-    _Combined = LongreachPreTrainedModel
-else:
-    _Combined = object
-
-
-class Seq2SeqBackbone(_Combined):
+class Seq2SeqBackbone(ModelMixin):
     """Encoder and decoder; `encoder_class` and `decoder_class` are set by the model file."""
 
     encoder_class: type[PreTrainedModel]
@@ -132,16 +125,8 @@ class Seq2SeqBackbone(_Combined):
             raise ValueError("An encoder-decoder needs decoder_input_ids or, in a model with a head, labels.")
         if attention_mask is not None and attention_mask.dim() != 2:
             raise ValueError("The attention_mask of a source says which tokens are real [B, S], not which pairs.")
-        for ids, mask, given in (
-            (position_ids, attention_mask, inputs_embeds if input_ids is None else input_ids),
-            (
-                decoder_position_ids,
-                decoder_attention_mask,
-                decoder_inputs_embeds if decoder_input_ids is None else decoder_input_ids,
-            ),
-        ):
-            if given is not None:
-                self.sequences(ids, mask, given)
+        self.refuse_packed(position_ids, attention_mask, input_ids, inputs_embeds)
+        self.refuse_packed(decoder_position_ids, decoder_attention_mask, decoder_input_ids, decoder_inputs_embeds)
         for name in ("output_hidden_states", "output_attentions"):  # both sides follow this model's configuration
             if kwargs.get(name) is None:
                 kwargs[name] = getattr(self.config, name)

@@ -75,8 +75,8 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
     @property
     def prefix_stable(self) -> bool:
         """Whether more tokens leave earlier outputs as they are."""
-        parts = [module for module in self.modules() if not isinstance(module, LongreachPreTrainedModel)]
-        return super().prefix_stable and all(getattr(part, "prefix_stable", True) for part in parts)
+        parts = (module for module in self.modules() if isinstance(module, (PositionEncoding, Attention)))
+        return super().prefix_stable and all(part.prefix_stable for part in parts)
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As in transformers; the files of the user's own position encodings are saved too.
@@ -116,7 +116,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         sources: list[tuple] | None = None,
         sequences: Tensor | None = None,
     ) -> list[AttentionContext]:
-        """What each layer with weights of its own is told; layers of one kind share the tensors.
+        """The context of each layer with its own weights; layers of one kind share the tensors.
 
         Args:
             encodings: the model's encodings.
@@ -125,7 +125,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             position_ids: what the caller gave.
             past_key_values: the cache, or None.
             input_ids: the new tokens, if the caller gave them.
-            sources: in a decoder, what each layer is told of the source.
+            sources: in a decoder, keys, values and mask of the source for each layer.
             sequences: which sequence of its row each token belongs to `[B, T]`, or None.
 
         Raises:
@@ -145,28 +145,19 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
         types = self.config.layer_types[: self.config.num_distinct_layers()]
         attention_types = self._attention_types(attention_mask)
         contexts: dict[int, AttentionContext] = {}
-        needs_visible_mask = self.config._attn_implementation == "eager" or any(
-            choice.needs_visible_mask for choice in self.config.choices()
-        )
+        eager = self.config._attn_implementation == "eager"
+        is_read = any(choice.needs_visible_mask for choice in self.config.choices())  # whatever the implementation
         for layer_type in dict.fromkeys(types):
             layers = [layer for layer, other in enumerate(types) if other == layer_type]
             dense = [layer for layer in layers if attention_types[layer].dense_bias]
             positions = self._positions(
-                states, ids, randomized_distances, attention_mask, past, past_key_values, layers[0]
+                states, ids, randomized_distances, attention_mask, past, past_key_values, layers[0], sequences
             )
-            positions.sequences = sequences
             sliding = layer_type == "sliding_attention"
             mask = None
-            if dense and self.config._attn_implementation != "eager":
-                # Position ids are not passed on: the library would take ids with gaps for packed sequences.
-                mask = CREATE_MASK[sliding, self.config.is_causal](
-                    config=self.config,
-                    inputs_embeds=states,
-                    attention_mask=attention_mask,
-                    and_mask_function=None if sequences is None else same_sequence(sequences),
-                    **named_cache(past_key_values),
-                )
-            if self._needs_visible(dense):
+            if dense and not eager:
+                mask = self._library_mask(sliding, states, attention_mask, past_key_values, sequences)
+            if is_read or (eager and dense):
                 window = self.config.sliding_window if sliding else None
                 positions.visible_mask = visible_pairs(positions, states.shape[1], attention_mask, window)
             biases = self._pair_biases(encodings, dense, positions, mask)
@@ -174,13 +165,29 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             rotated = encodings.rotated(layers, positions)
             for layer in layers:
                 bias, added = biases.get(layer), merged.get(layer)
-                given = (mask, bias) if bias is None or added is None else (added, None)
-                source = sources[layer] if sources else ()
-                contexts[layer] = AttentionContext(*given, rotated[layer], needs_visible_mask, added, source)
+                is_merged = bias is not None and added is not None
+                contexts[layer] = AttentionContext(
+                    mask=added if is_merged else mask,
+                    bias=None if is_merged else bias,
+                    positions=rotated[layer],
+                    needs_visible_mask=eager or is_read,
+                    added=added,
+                    source=sources[layer] if sources else (),
+                )
         return [contexts[layer] for layer in range(len(types))]
 
+    def _library_mask(self, sliding, states, attention_mask, past_key_values, sequences):
+        # Position ids are not passed on: the library would take ids with gaps for packed sequences.
+        return CREATE_MASK[sliding, self.config.is_causal](
+            config=self.config,
+            inputs_embeds=states,
+            attention_mask=attention_mask,
+            and_mask_function=None if sequences is None else same_sequence(sequences),
+            **named_cache(past_key_values),
+        )
+
     def _positions(
-        self, states, ids, randomized_distances, attention_mask, past, past_key_values, layer_idx
+        self, states, ids, randomized_distances, attention_mask, past, past_key_values, layer_idx, sequences
     ) -> Positions:
         keys, offset = states.shape[1], 0
         if past_key_values is not None:  # its layer may hold more than the tokens so far, or the last ones alone
@@ -198,6 +205,7 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
             token_mask=token_mask,
             randomized_distances=randomized_distances,
             dtype=exact_dtype(states.dtype),
+            sequences=sequences,
         )
 
     def _attention_types(self, attention_mask) -> list[type[Attention]]:
@@ -208,10 +216,6 @@ class TransformerPreTrainedModel(LongreachPreTrainedModel):
                 if not attention.dense_bias:
                     raise ValueError(f"{attention.__name__} takes masks of tokens [B, S] alone, not of pairs.")
         return types
-
-    def _needs_visible(self, dense) -> bool:
-        eager = self.config._attn_implementation == "eager" and bool(dense)
-        return eager or any(choice.needs_visible_mask for choice in self.config.choices())
 
     def _pair_biases(self, encodings, layers, positions, mask):
         # FlexAttention computes a scalar bias as it goes, unless the caller's mask is a tensor.

@@ -196,7 +196,7 @@ class PositionEncoding(nn.Module):
         return states
 
     def rotation(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
-        """What `rotate` reads of the new tokens' ids, one tensor `[B, T, …]` of type `dtype`, or None.
+        """The tensor that `rotate` reads, made of the new tokens' ids: `[B, T, …]` of type `dtype`, or None.
 
         Computed once per forward pass for all layers that share the encoding, without gradient: what is learned of a
         rotation belongs in `rotate`.

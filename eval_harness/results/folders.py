@@ -80,7 +80,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the Trainer writes its checkpoints."""
+        """The folder of the Trainer's checkpoints."""
         return self.path / "checkpoints"
 
     @property

@@ -72,7 +72,7 @@ class Targets:
 
     @property
     def in_answer(self) -> np.ndarray:
-        """Which of the scored tokens belong to the answer, the terminator excluded [B, S]."""
+        """True on scored tokens of the answer, without the terminator [B, S]."""
         return self.scored & ~self.is_end
 
 
@@ -202,7 +202,7 @@ class Scorer:
     def _decoded(
         self, encoded: Encoded, targets: Targets, length: int, correct: np.ndarray
     ) -> tuple[np.ndarray, float | None]:
-        """Which scored tokens are correct under greedy decoding `[B, S]`, and the BLEU of translations."""
+        """Correctness of each scored token under greedy decoding `[B, S]`, and the BLEU of translations."""
         translates = self.problem.decodes and self.problem.task.skill == "translation"
         rows = np.arange(len(encoded)) if self.decoding == "free" or translates else np.arange(0)
         if self.decoding == "teacher-forced" and not translates:

@@ -7,10 +7,10 @@ B batch   U places where a model answers   V answers it chooses from
 """
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from eval_harness.tokenization.vocabulary import NOT_SCORED
+from hf_models.losses import cross_entropy
 
 
 class AlignedLoss:
@@ -34,16 +34,8 @@ class AlignedLoss:
             num_items_in_batch: scored labels of the complete step; None for the mean of these.
         """
         logits = outputs.logits[:, : labels.shape[1]] if outputs.logits.ndim == 3 else outputs.logits
-        total = cross_entropy(
-            logits.flatten(0, -2).float(),
-            labels.flatten(),
-            ignore_index=NOT_SCORED,
-            reduction="sum",
-            label_smoothing=self.smoothing,
-        )
         scored = (labels != NOT_SCORED).sum()
         items = scored if num_items_in_batch is None else num_items_in_batch
+        loss = cross_entropy(logits, labels, items, self.smoothing)
         auxiliary = getattr(outputs, "aux_loss", None)
-        if auxiliary is not None:
-            total = total + self.auxiliary_weight * auxiliary * scored
-        return total / items
+        return loss if auxiliary is None else loss + self.auxiliary_weight * auxiliary * scored / items

@@ -1,4 +1,4 @@
-"""What a run needs before its first step: the model at its size, first weights, and checks that they fit together."""
+"""Preparation of a run: the model at its size, first weights, and checks that they fit together."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ class Translation(ReadCorpus):
     Texts become symbols by byte pair encoding over bytes (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909), one
     vocabulary for both languages, learned from the training pairs. A tenth of all sources is for tests and another
     for tuning, chosen by a hash of the source, so that no source is in two splits; a source has one translation. Exact
-    match asks for the very reference, so quality is told by BLEU (`eval_harness.scoring.bleu`).
+    match requires the reference itself, so BLEU measures quality (`eval_harness.scoring.bleu`).
 
     By default, 31,000 verses of the Bible (World English Bible to Elberfelder): real sentences that are in the public
     domain and lie in a package, so that they are had without a network; other languages: es, fr, it, ru.
